@@ -1,0 +1,1 @@
+//! The command line: the only module that knows clap, rustyline and exit codes.

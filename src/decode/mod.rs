@@ -1,0 +1,1 @@
+//! What makes local decoding valid and quick.

@@ -1,0 +1,38 @@
+//! The model: a Llama read from a GGUF file, and the engines that run it.
+
+use anyhow::Result;
+
+/// What a forward pass should return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Nothing: fill the cache.
+    Nothing,
+    /// The logits after the last token: one row.
+    Last,
+    /// The logits after every token: a row each.
+    All,
+}
+
+/// One model, several engines behind it.
+pub trait Forward: Send {
+    /// Appends `tokens` to the cache and returns logits, f32, row-major
+    /// `(rows, vocab)`, with as many rows as `want` asks for.
+    fn forward(&mut self, tokens: &[u32], want: Want) -> Result<Vec<f32>>;
+
+    /// Forgets everything past the first `len` tokens.
+    fn truncate(&mut self, len: usize);
+
+    /// Tokens in the cache.
+    fn len(&self) -> usize;
+
+    /// Nothing is in the cache.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tokens the cache can hold.
+    fn context(&self) -> usize;
+
+    /// Logits in a row.
+    fn vocab(&self) -> usize;
+}

@@ -1,0 +1,1 @@
+//! This machine: a model in this process.
