@@ -75,3 +75,13 @@ pub enum NoAnswer {
     /// Three replies in a row could not be read.
     Unreadable(Why),
 }
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Steps => "The steps for this question are used up.",
+            Self::Time => "The time for this question is used up.",
+            Self::Repeated => "That call was made before and would say the same again.",
+        })
+    }
+}

@@ -63,24 +63,21 @@ impl Dialect {
         }
     }
 
-    /// What a tool said after a reply, up to where the next reply begins.
-    pub fn observation(self, observation: &str) -> Vec<Segment> {
-        let text = format!(" {}", harmless(observation.trim()));
-        self.after_reply(Segment::new(Origin::Tool, text))
-    }
-
-    /// What the agent itself says after a reply: the same place on paper as a
-    /// tool's words, but written by the prompts.
-    pub fn notice(self, notice: &str) -> Vec<Segment> {
-        self.after_reply(frame(format!(" {}", notice.trim())))
-    }
-
-    fn after_reply(self, said: Segment) -> Vec<Segment> {
+    /// What follows a reply that was not the answer, up to where the next
+    /// reply begins: a tool's words, a notice by the prompts, or both.
+    pub fn after_reply(self, tool: Option<&str>, notice: Option<&str>) -> Vec<Segment> {
         let (open, close) = match self {
             Self::React => ("\nObservation:", "\nAssistant:"),
             Self::Llama2 => (" </s><s>[INST] Observation:", " [/INST]"),
         };
-        vec![frame(open), said, frame(close)]
+        let mut segments = vec![frame(open)];
+        if let Some(text) = tool {
+            segments.push(Segment::new(Origin::Tool, format!(" {}", harmless(text.trim()))));
+        }
+        let gap = if tool.is_some() { "\n" } else { " " };
+        let notice = notice.map(|notice| format!("{gap}{}", notice.trim())).unwrap_or_default();
+        segments.push(frame(notice + close));
+        segments
     }
 
     /// Starts of lines that only others write: a reply ends before them.
@@ -105,8 +102,10 @@ fn harmless(text: &str) -> String {
         LazyLock::new(|| Regex::new(r"(?i)<<(\s*/?\s*SYS\s*)>>").expect("a valid pattern"));
     // Any line separator that Unicode knows starts a line here.
     static LINE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"(?i)(^|[\n\r\x0b\x0c\x{85}\x{2028}\x{2029}])(\s*(?:Observation|Assistant|User)\s*:)")
-            .expect("a valid pattern")
+        Regex::new(
+            r"(?i)(^|[\n\r\x0b\x0c\x{85}\x{2028}\x{2029}])(\s*(?:Observation|Assistant|User)\s*:)",
+        )
+        .expect("a valid pattern")
     });
     let text = INST.replace_all(text, "($1)");
     let text = SYS.replace_all(&text, "(($1))");
