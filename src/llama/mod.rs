@@ -1,5 +1,15 @@
 //! The model: a Llama read from a GGUF file, and the engines that run it.
 
+pub mod config;
+pub mod error;
+pub mod gguf;
+pub mod tokenizer;
+
+pub use config::LlamaConfig;
+pub use error::ModelError;
+pub use gguf::Gguf;
+pub use tokenizer::Tokenizer;
+
 use anyhow::Result;
 
 /// What a forward pass should return.
