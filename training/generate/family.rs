@@ -3,6 +3,8 @@
 //! ```text
 //! @what = {what is|what's}            a macro, for patterns below it
 //! list fruit: apples, pears           words for slots
+//! share percent: 8                    how often a category is chosen, 5 unless told
+//! tool Clock: tells the time          a made-up tool, and `list clash Clock: time` what it answers
 //! term: the sum of <x> and <y> => (<x>+<y>)
 //! before question: {hey|hi},          politeness around a question
 //! after: {thanks|please}
@@ -109,7 +111,10 @@ pub struct Phrases {
     pub before: HashMap<String, Vec<Pattern>>,
     pub after: Vec<Pattern>,
     pub tools: Vec<ToolText>,
+    pub shares: HashMap<String, f64>,
     pub families: Vec<Family>,
+    /// The weights of a category's families together, follow-ups apart.
+    totals: HashMap<(String, bool), f64>,
 }
 
 impl Phrases {
@@ -138,7 +143,22 @@ impl Phrases {
             }
         }
         phrases.check()?;
+        phrases.total();
         Ok(phrases)
+    }
+
+    /// Keeps the families that fit.
+    pub fn retain(&mut self, fits: impl Fn(&Family) -> bool) {
+        self.families.retain(fits);
+        self.total();
+    }
+
+    fn total(&mut self) {
+        self.totals.clear();
+        for family in &self.families {
+            let key = (family.category().to_string(), family.follows);
+            *self.totals.entry(key).or_default() += family.weight;
+        }
     }
 
     fn line(&mut self, line: &str) -> Result<()> {
@@ -184,6 +204,13 @@ impl Phrases {
         }
         if let Some(pattern) = line.strip_prefix("after:") {
             self.after.push(parse(pattern.trim(), &self.macros)?);
+            return Ok(());
+        }
+        if let Some((name, share)) =
+            line.strip_prefix("share ").and_then(|rest| rest.split_once(':'))
+        {
+            let share = share.trim().parse().context("a share is a number")?;
+            self.shares.insert(name.trim().into(), share);
             return Ok(());
         }
         if let Some((name, usages)) =
@@ -248,6 +275,14 @@ impl Phrases {
             }
         }
         Ok(())
+    }
+
+    /// How often a family is chosen, next to others: its weight within its
+    /// category, times the category's share, which is 5 unless told.
+    pub fn likelihood(&self, family: &Family) -> f64 {
+        let category = family.category();
+        let all = self.totals.get(&(category.into(), family.follows)).copied().unwrap_or(1.0);
+        self.shares.get(category).copied().unwrap_or(5.0) * family.weight / all.max(f64::EPSILON)
     }
 
     fn check(&self) -> Result<()> {

@@ -53,6 +53,11 @@ impl Rng {
         &list[self.below(list.len())]
     }
 
+    /// One of a list of words that is not empty.
+    pub fn word(&mut self, list: &[&'static str]) -> &'static str {
+        list[self.below(list.len())]
+    }
+
     /// An index, each as likely as its weight.
     pub fn weighted(&mut self, weights: &[f64]) -> usize {
         let mut at = self.unit() * weights.iter().sum::<f64>();
