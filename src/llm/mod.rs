@@ -79,7 +79,9 @@ pub struct Stats {
 #[derive(Debug, thiserror::Error)]
 pub enum LlmError {
     /// The prompt and the room for a reply are more than the context.
-    #[error("the prompt is {needed} tokens with the room for a reply, and the model's context is {context}")]
+    #[error(
+        "the prompt is {needed} tokens with the room for a reply, and the model's context is {context}"
+    )]
     DoesNotFit { needed: usize, context: usize },
     /// A recording has no reply left.
     #[error("the script has no reply left: this is completion {0}, add a reply for it")]
