@@ -275,7 +275,7 @@ fn closes(open: char, close: char) -> bool {
 
 fn takes(function: &Function) -> String {
     match (function.least, function.most) {
-        (1, 1) => format!("{} takes one number", function.name),
+        (1, 1) => "This function takes one number".into(),
         (least, most) if least == most => format!("{} takes {least} numbers", function.name),
         (least, most) => format!("{} takes {least} to {most} numbers", function.name),
     }
