@@ -118,13 +118,26 @@ impl Tiny {
 
     /// The file's bytes.
     pub fn bytes(&self) -> Vec<u8> {
-        let tensors = self.tensors();
+        self.written(self.tensors())
+    }
+
+    fn written(&self, tensors: Vec<(String, QTensor)>) -> Vec<u8> {
         let tensors: Vec<_> = tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
         let metadata = self.metadata();
         let metadata: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
         let mut file = Cursor::new(Vec::new());
         write(&mut file, &metadata, &tensors).expect("a GGUF file");
         file.into_inner()
+    }
+
+    /// The same model with its weights rounded as `kind` rounds them, written
+    /// as f32: what a file of that kind stands for.
+    pub fn rounded_bytes(&self) -> Vec<u8> {
+        let exact = |(name, tensor): (String, QTensor)| {
+            let tensor = tensor.dequantize(&Device::Cpu).expect("a tensor");
+            (name, QTensor::quantize(&tensor, GgmlDType::F32).expect("a tensor"))
+        };
+        self.written(self.tensors().into_iter().map(exact).collect())
     }
 
     fn metadata(&self) -> Vec<(String, Value)> {
