@@ -37,4 +37,11 @@ impl ReplyForm {
         let _ = text;
         None
     }
+
+    /// Where the final answer's own text starts in `text`, if it has begun.
+    pub fn prose_start(&self, text: &str) -> Option<usize> {
+        let key = text.find(FINAL_ANSWER)?;
+        let input = key + text[key..].find("\"action_input\"")? + "\"action_input\"".len();
+        Some(input + text[input..].find('"')? + 1)
+    }
 }
