@@ -9,7 +9,11 @@
 mod functions;
 mod lex;
 mod number;
+mod operand;
 mod render;
+mod signs;
+mod token;
+mod whole;
 
 use self::functions::Functions;
 pub use self::number::format_number;
@@ -45,7 +49,7 @@ impl Tool for Calculator {
 /// The value of an expression: always finite. An error is one sentence that
 /// ends in the expression with `→` before the place that is wrong.
 pub fn evaluate(input: &str) -> Result<f64, ToolError> {
-    let chars: Vec<char> = input.chars().map(lex::plain).collect();
+    let chars: Vec<char> = input.chars().map(signs::plain).collect();
     let fail = |fault: Fault| ToolError(fault.sentence(&chars));
     let text = translate(&chars).map_err(fail)?;
     let functions = Functions::default();
@@ -61,7 +65,7 @@ pub fn evaluate(input: &str) -> Result<f64, ToolError> {
 
 /// Whether an expression can be read at all, whatever its value: `1/0` can.
 pub fn check(input: &str) -> Result<(), ToolError> {
-    let chars: Vec<char> = input.chars().map(lex::plain).collect();
+    let chars: Vec<char> = input.chars().map(signs::plain).collect();
     translate(&chars).map(drop).map_err(|fault| ToolError(fault.sentence(&chars)))
 }
 

@@ -2,83 +2,9 @@
 //! thing becomes the same token.
 
 use super::Fault;
-use super::functions::{self, Function};
-
-/// An operator between two operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binary {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Remainder,
-    /// `mod` between two numbers.
-    Modulo,
-    /// `20% off 50`.
-    Off,
-    Power,
-}
-
-/// What a token is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
-    Number(f64),
-    Constant(f64),
-    Function(&'static Function),
-    /// Between operands an operator; before one, plus and minus are signs.
-    Operator(Binary),
-    /// The remainder before an operand, otherwise per cent.
-    PercentSign,
-    /// The word: never a remainder.
-    Percent,
-    /// `of`: times, except after a function's name, where it means nothing.
-    Of,
-    Factorial,
-    Degrees,
-    /// A power written after its base: `²`, `squared`.
-    Raised(f64),
-    Open(char),
-    Close(char),
-    Comma,
-}
-
-/// A token and the character where it starts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Token {
-    pub kind: Kind,
-    pub at: usize,
-}
-
-/// Fullwidth characters as their plain ones (U+FF01 to U+FF5E mirror ASCII).
-pub fn plain(c: char) -> char {
-    match c {
-        '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
-        '\u{3000}' => ' ',
-        _ => c,
-    }
-}
-
-/// Words that stand for signs, longest first where one begins another.
-const WORDS: &[(&str, Kind)] = &[
-    ("raised to the power of", Kind::Operator(Binary::Power)),
-    ("to the power of", Kind::Operator(Binary::Power)),
-    ("multiplied by", Kind::Operator(Binary::Multiply)),
-    ("divided by", Kind::Operator(Binary::Divide)),
-    ("plus", Kind::Operator(Binary::Add)),
-    ("minus", Kind::Operator(Binary::Subtract)),
-    ("times", Kind::Operator(Binary::Multiply)),
-    ("over", Kind::Operator(Binary::Divide)),
-    ("modulo", Kind::Operator(Binary::Modulo)),
-    ("percent", Kind::Percent),
-    ("per cent", Kind::Percent),
-    ("off", Kind::Operator(Binary::Off)),
-    ("of", Kind::Of),
-    ("squared", Kind::Raised(2.0)),
-    ("cubed", Kind::Raised(3.0)),
-    ("degrees", Kind::Degrees),
-    ("degree", Kind::Degrees),
-    ("deg", Kind::Degrees),
-];
+use super::functions;
+use super::signs::{WORDS, digit_in_name, means_nothing, superscript, vulgar_fraction};
+use super::token::{Binary, Kind, Token};
 
 /// The tokens of an expression; at least one.
 pub fn tokens(chars: &[char]) -> Result<Vec<Token>, Fault> {
@@ -142,7 +68,12 @@ impl Lexer<'_> {
         let Some(c) = self.peek(0) else { return Ok(false) };
         let next = self.peek(1);
         let (kind, length) = match c {
-            _ if c.is_whitespace() || is_currency(c) => {
+            _ if c.is_whitespace() || means_nothing(c) => {
+                self.at += 1;
+                return Ok(true);
+            }
+            // LaTeX: `\\times`, `\\sqrt{2}`, `\\%`.
+            '\\' if next.is_some_and(|c| c.is_alphabetic() || matches!(c, '%' | '$')) => {
                 self.at += 1;
                 return Ok(true);
             }
@@ -352,54 +283,4 @@ impl Lexer<'_> {
 
 fn comparison(at: usize) -> Fault {
     Fault::new(at, "An expression has no =, < or > in it")
-}
-
-fn is_currency(c: char) -> bool {
-    matches!(c, '$' | '€' | '£' | '¥' | '₹' | '₽' | '₩' | '\u{200b}' | '\u{feff}' | '\u{fe0f}')
-}
-
-fn superscript(c: char) -> Option<char> {
-    Some(match c {
-        '⁰' => '0',
-        '¹' => '1',
-        '²' => '2',
-        '³' => '3',
-        '⁴'..='⁹' => char::from_digit(c as u32 - '⁰' as u32, 10)?,
-        '⁻' => '-',
-        '⁺' => '+',
-        _ => return None,
-    })
-}
-
-fn digit_in_name(c: char) -> Option<char> {
-    match c {
-        '0'..='9' => Some(c),
-        '₀'..='₉' => char::from_digit(c as u32 - '₀' as u32, 10),
-        _ => None,
-    }
-}
-
-fn vulgar_fraction(c: char) -> Option<f64> {
-    let (numerator, denominator) = match c {
-        '½' => (1, 2),
-        '⅓' => (1, 3),
-        '⅔' => (2, 3),
-        '¼' => (1, 4),
-        '¾' => (3, 4),
-        '⅕' => (1, 5),
-        '⅖' => (2, 5),
-        '⅗' => (3, 5),
-        '⅘' => (4, 5),
-        '⅙' => (1, 6),
-        '⅚' => (5, 6),
-        '⅐' => (1, 7),
-        '⅛' => (1, 8),
-        '⅜' => (3, 8),
-        '⅝' => (5, 8),
-        '⅞' => (7, 8),
-        '⅑' => (1, 9),
-        '⅒' => (1, 10),
-        _ => return None,
-    };
-    Some(f64::from(numerator) / f64::from(denominator))
 }
