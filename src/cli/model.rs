@@ -4,11 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 
 use super::args::ModelArgs;
 use super::conversation;
 use crate::chat::{Cancel, Prompt};
+use crate::llama::{Gguf, Portable, Tokenizer};
+use crate::llm::local::Local;
 use crate::llm::scripted::Scripted;
 use crate::llm::{Completion, Llm, LlmError, Request};
 
@@ -31,12 +33,27 @@ pub fn open(args: &ModelArgs) -> Result<Box<dyn Llm>> {
     }
 }
 
-fn local(path: &Path, _args: &ModelArgs) -> Result<Box<dyn Llm>> {
-    Err(anyhow!("cannot open the model {}", path.display()))
+fn local(path: &Path, args: &ModelArgs) -> Result<Box<dyn Llm>> {
+    let Some(tokenizer) = &args.tokenizer else {
+        return Ok(Box::new(Local::open(path, args.context)?));
+    };
+    let gguf = Gguf::open(path)?;
+    let engine = Portable::new(&gguf, args.context)?;
+    Ok(Box::new(Local::new(Box::new(engine), Tokenizer::from_json(tokenizer)?)?))
 }
 
-fn embedded(_args: &ModelArgs) -> Result<Box<dyn Llm>> {
-    bail!("there is no model in this build: name a Llama model file with --model PATH.gguf")
+/// The model that is compiled in.
+#[cfg(feature = "embedded-model")]
+static EMBEDDED: &[u8] = include_bytes!("../../models/calculator.gguf");
+
+#[cfg(feature = "embedded-model")]
+fn embedded(args: &ModelArgs) -> Result<Box<dyn Llm>> {
+    Ok(Box::new(Local::from_bytes(EMBEDDED, args.context).context("the model built in")?))
+}
+
+#[cfg(not(feature = "embedded-model"))]
+fn embedded(_: &ModelArgs) -> Result<Box<dyn Llm>> {
+    anyhow::bail!("this build has no model in it: name a Llama model file with --model PATH.gguf")
 }
 
 /// The replies in a script: those of a conversation file, or the parts of the

@@ -57,11 +57,11 @@ fn line(event: &Event) -> Value {
             }),
         ),
         Event::Repaired { repairs } => {
-            let names: Vec<_> = repairs.iter().map(words::name).collect();
+            let names: Vec<_> = repairs.iter().map(|repair| repair.name()).collect();
             named("repaired", json!({ "repairs": names }))
         }
         Event::Unreadable { why } => {
-            named("unreadable", json!({ "why": words::name(why), "text": why.to_string() }))
+            named("unreadable", json!({ "why": words::unreadable(*why), "text": why.to_string() }))
         }
         Event::Call { tool, input } => named("call", json!({ "tool": tool, "input": input })),
         Event::Observation { tool, text, error } => {

@@ -125,11 +125,11 @@ impl Face for Plain {
                 Ok(())
             }
             Event::Repaired { repairs } => {
-                let names: Vec<_> = repairs.iter().map(words::name).collect();
+                let names: Vec<_> = repairs.iter().map(|repair| repair.name()).collect();
                 self.trace(&format!("repaired: {}", names.join(", ")))
             }
             Event::Unreadable { why } => {
-                let line = format!("unreadable ({}): {why}", words::name(why));
+                let line = format!("unreadable ({}): {why}", words::unreadable(*why));
                 self.call_or_trace(&line, &line)
             }
             Event::Call { tool, input } => {

@@ -2,42 +2,30 @@
 
 use std::borrow::Cow;
 
-use crate::chat::reply::FINAL_ANSWER;
+use crate::chat::ReplyForm;
 
 /// What can be shown of the answer in the beginning of a reply, or nothing if
 /// the reply is no final answer or not that far yet. For a longer beginning
 /// of the same reply the text is the same or longer. Whitespace at the end is
 /// held back: it belongs to the answer only if more follows.
 ///
-/// Reads the form that models are shown, an object whose `action` comes before
-/// its `action_input`; an answer in any other form appears when it is complete.
+/// An answer whose form is not quite JSON appears when it is complete.
 pub fn answer_so_far(reply: &str) -> Option<String> {
-    let mut rest = &reply[reply.find('{')? + 1..];
-    rest = key(rest, "action")?;
-    let (action, after) = string(rest)?;
-    let after = after?.trim_start().strip_prefix(',')?;
-    if !action.eq_ignore_ascii_case(FINAL_ANSWER) {
+    let start = ReplyForm::default().prose_start(reply)?;
+    if !reply[..start].ends_with('"') {
         return None;
     }
-    let (answer, _) = string(key(after, "action_input")?)?;
-    Some(answer.trim().to_string())
+    Some(string(reply.get(start..)?)?.trim().to_string())
 }
 
-/// What follows `"name":`, up to the first byte of the value.
-fn key<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let text = text.trim_start().strip_prefix('"')?.strip_prefix(name)?.strip_prefix('"')?;
-    Some(text.trim_start().strip_prefix(':')?.trim_start())
-}
-
-/// The JSON string that `text` starts with, as far as it is there without a
-/// broken escape, and what follows it if it is complete.
-fn string(text: &str) -> Option<(Cow<'_, str>, Option<&str>)> {
-    let text = text.strip_prefix('"')?;
+/// The text of the JSON string that `text` goes on with, as far as it is there
+/// without a broken escape.
+fn string(text: &str) -> Option<Cow<'_, str>> {
     let (mut length, mut whole) = (0, 0);
     let bytes = text.as_bytes();
     while let Some(&byte) = bytes.get(length) {
         match byte {
-            b'"' => return Some((decode(&text[..length])?, Some(&text[length + 1..]))),
+            b'"' => break,
             b'\\' => match escape(&bytes[length..]) {
                 Some(taken) => length += taken,
                 None => break,
@@ -46,7 +34,7 @@ fn string(text: &str) -> Option<(Cow<'_, str>, Option<&str>)> {
         }
         whole = length;
     }
-    Some((decode(&text[..whole])?, None))
+    decode(text.get(..whole)?)
 }
 
 /// Bytes of the escape that `bytes` starts with, both halves of a surrogate
@@ -107,6 +95,7 @@ mod tests {
             "{\"action\": \"Calculator\", \"action_input\": \"Final Answer\"}",
             "{\"action\": \"Final Answer\"",
             "{\"action_input\": \"4\", \"action\": \"Final Answer\"}",
+            "{\"action\": \"Final Answer\", \"action_input\": '4'}",
             "{\"action\": \"Final Answer\", \"action_input\": 4}",
         ] {
             assert_eq!(answer_so_far(reply), None, "{reply}");

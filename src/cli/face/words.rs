@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::agent::event::{Forgot, NoAnswer, Outcome, Stop};
+use crate::agent::step::Why;
 
 /// The name of a `Stop` in traces, JSON lines and conversation files.
 pub fn stop(stop: Stop) -> &'static str {
@@ -75,13 +76,12 @@ pub fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The name of a variant: `NoObject` becomes `no-object`. For enums whose
-/// variants carry nothing.
-pub fn name(variant: &impl std::fmt::Debug) -> String {
+/// The name of why a reply could not be read: `NoObject` is `no_object`.
+pub fn unreadable(why: Why) -> String {
     let mut name = String::new();
-    for c in format!("{variant:?}").chars() {
+    for c in format!("{why:?}").chars() {
         if c.is_uppercase() && !name.is_empty() {
-            name.push('-');
+            name.push('_');
         }
         name.extend(c.to_lowercase());
     }
