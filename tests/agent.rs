@@ -80,15 +80,8 @@ fn bench_with(options: Options, context: usize, delay: u64, replies: &[String]) 
     };
     let mut tools = Registry::standard();
     tools.add(Box::new(Echo));
-    let agent = Agent::new(
-        Box::new(llm),
-        tools,
-        Dialect::React,
-        Prompts::shipped(),
-        None,
-        options,
-    )
-    .unwrap();
+    let agent = Agent::new(Box::new(llm), tools, Dialect::React, Prompts::shipped(), None, options)
+        .unwrap();
     Bench { agent, prompts }
 }
 
@@ -103,8 +96,12 @@ impl Bench {
         let outcome = self
             .agent
             .ask(question, &Cancel::new(), &mut |event| match event {
-                Event::Forgot { question, reason } => events.push(format!("forgot {question}: {reason:?}")),
-                Event::Observation { text, error, .. } => events.push(format!("observed {text} {error}")),
+                Event::Forgot { question, reason } => {
+                    events.push(format!("forgot {question}: {reason:?}"))
+                }
+                Event::Observation { text, error, .. } => {
+                    events.push(format!("observed {text} {error}"))
+                }
                 Event::Stopping { reason } => events.push(format!("stopping {reason:?}")),
                 Event::Unreadable { .. } => events.push("unreadable".into()),
                 Event::Step { last: true, .. } => events.push("last".into()),
@@ -133,7 +130,8 @@ fn answered(text: &str) -> Outcome {
 
 #[test]
 fn a_call_is_observed_and_an_answer_ends_the_turn() {
-    let mut bench = bench(Options::default(), &[call("4**2.1"), answer("It is 18.37917367995256.")]);
+    let mut bench =
+        bench(Options::default(), &[call("4**2.1"), answer("It is 18.37917367995256.")]);
     let (outcome, events) = bench.ask("what is 4 to the power of 2.1?");
     assert_eq!(outcome, answered("It is 18.37917367995256."));
     assert_eq!(events, ["observed 18.37917367995256 false"]);
@@ -289,7 +287,8 @@ fn an_engine_that_fails_leaves_no_trace() {
 #[test]
 fn within_and_across_turns_the_prompt_is_append_only() {
     let junk = || " hm".to_string();
-    let replies = [call("1+1"), junk(), call("fail("), answer("a"), call("2"), call("2"), answer("b")];
+    let replies =
+        [call("1+1"), junk(), call("fail("), answer("a"), call("2"), call("2"), answer("b")];
     for dialect in [Dialect::React, Dialect::Llama2] {
         let mut bench = bench(Options::default(), &replies);
         let _ = dialect;
@@ -298,7 +297,10 @@ fn within_and_across_turns_the_prompt_is_append_only() {
         let prompts = bench.prompts.lock().unwrap();
         assert_eq!(prompts.len(), replies.len());
         for pair in prompts.windows(2) {
-            assert!(pair[1].segments.starts_with(&pair[0].segments) || pair[1].text().starts_with(&pair[0].text()));
+            assert!(
+                pair[1].segments.starts_with(&pair[0].segments)
+                    || pair[1].text().starts_with(&pair[0].text())
+            );
         }
     }
 }
