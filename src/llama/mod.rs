@@ -1,6 +1,22 @@
 //! The model: a Llama read from a GGUF file, and the engines that run it.
 
+mod cache;
+pub mod config;
+pub mod error;
+pub mod gguf;
+mod ops;
+pub mod portable;
+pub mod tokenizer;
+
+pub use config::LlamaConfig;
+pub use error::ModelError;
+pub use gguf::Gguf;
+pub use portable::Portable;
+pub use tokenizer::Tokenizer;
+
 use anyhow::Result;
+
+use crate::chat::Cancel;
 
 /// What a forward pass should return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +32,13 @@ pub enum Want {
 /// One model, several engines behind it.
 pub trait Forward: Send {
     /// Appends `tokens` to the cache and returns logits, f32, row-major
-    /// `(rows, vocab)`, with as many rows as `want` asks for.
-    fn forward(&mut self, tokens: &[u32], want: Want) -> Result<Vec<f32>>;
+    /// `(rows, vocab)`, with as many rows as `want` asks for. None if `cancel`
+    /// was set meanwhile: the cache is then as it was.
+    ///
+    /// # Errors
+    /// Tokens that do not fit the context or are not in the vocabulary, and
+    /// whatever the engine may run into. The cache is as it was.
+    fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>>;
 
     /// Forgets everything past the first `len` tokens.
     fn truncate(&mut self, len: usize);
@@ -35,4 +56,9 @@ pub trait Forward: Send {
 
     /// Logits in a row.
     fn vocab(&self) -> usize;
+
+    /// Tokens to process at a time: as many as make a pass efficient while a
+    /// wish to stop is still noticed well within a second. Depends on the model
+    /// alone, so that the same prompt is always processed in the same pieces.
+    fn chunk(&self) -> usize;
 }

@@ -1,1 +1,162 @@
 //! This machine: a model in this process.
+
+mod reply;
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::Instant;
+
+use self::reply::Reply;
+use super::{Completion, End, Llm, LlmError, Request, Stats};
+use crate::chat::{Cancel, Prompt};
+use crate::decode::{Sampler, Session};
+use crate::llama::{Forward, Gguf, ModelError, Portable, Tokenizer};
+
+/// A model in this process, with the conversation so far in its cache.
+pub struct Local {
+    session: Session,
+    tokenizer: Tokenizer,
+}
+
+impl Local {
+    /// An engine and the vocabulary of its model.
+    ///
+    /// # Errors
+    /// The vocabulary has more tokens than the engine has logits.
+    pub fn new(engine: Box<dyn Forward>, tokenizer: Tokenizer) -> Result<Self, ModelError> {
+        if tokenizer.vocab_len() > engine.vocab() {
+            return Err(ModelError::Damaged(format!(
+                "its vocabulary has {} tokens and its weights are for {}",
+                tokenizer.vocab_len(),
+                engine.vocab()
+            )));
+        }
+        Ok(Self { session: Session::new(engine), tokenizer })
+    }
+
+    /// Opens a GGUF file. A vocabulary of a kind that is not read from the
+    /// file comes from the `tokenizer.json` beside it. `context` limits the
+    /// tokens that fit; the file's own limit holds in any case.
+    ///
+    /// # Errors
+    /// The file is missing, damaged or of a kind that cannot be run.
+    pub fn open(path: &Path, context: Option<usize>) -> Result<Self, ModelError> {
+        let gguf = Gguf::open(path)?;
+        let tokenizer = match Tokenizer::from_gguf(&gguf) {
+            Err(unsupported @ ModelError::Unsupported(_)) => {
+                let beside = path.with_file_name("tokenizer.json");
+                if !beside.is_file() {
+                    // What is wrong with the model itself comes first.
+                    crate::llama::LlamaConfig::from_gguf(&gguf)?;
+                    return Err(unsupported);
+                }
+                Tokenizer::from_json(&beside)?
+            }
+            other => other?,
+        };
+        Self::new(Box::new(Portable::new(&gguf, context)?), tokenizer)
+    }
+
+    /// A GGUF file that is in memory, such as the one in the program itself.
+    ///
+    /// # Errors
+    /// It is damaged or of a kind that cannot be run.
+    pub fn from_bytes(
+        bytes: impl Into<Cow<'static, [u8]>>,
+        context: Option<usize>,
+    ) -> Result<Self, ModelError> {
+        Self::from_gguf(&Gguf::from_bytes(bytes)?, context)
+    }
+
+    /// A GGUF file that is open already.
+    ///
+    /// # Errors
+    /// It is damaged or of a kind that cannot be run.
+    pub fn from_gguf(gguf: &Gguf, context: Option<usize>) -> Result<Self, ModelError> {
+        let tokenizer = Tokenizer::from_gguf(gguf)?;
+        Self::new(Box::new(Portable::new(gguf, context)?), tokenizer)
+    }
+
+    /// The model's vocabulary.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The ids that the cache holds: always a beginning of the last prompt and
+    /// its reply.
+    pub fn cached(&self) -> &[u32] {
+        self.session.ids()
+    }
+
+    fn fits(&self, needed: usize) -> Result<(), LlmError> {
+        let context = self.session.context();
+        if needed > context { Err(LlmError::DoesNotFit { needed, context }) } else { Ok(()) }
+    }
+}
+
+impl Llm for Local {
+    fn complete(
+        &mut self,
+        request: &Request,
+        watch: &mut dyn FnMut(&str),
+    ) -> Result<Completion, LlmError> {
+        let start = Instant::now();
+        let Request { form, sampling, max_new_tokens, cancel, .. } = *request;
+        let prompt = self.tokenizer.encode_prompt(request.prompt);
+        self.fits(prompt.len().saturating_add(max_new_tokens))?;
+        let passes = self.session.passes();
+        let filled = self.session.fill(&prompt, cancel)?;
+        let mut stats =
+            Stats { prompt: prompt.len(), prefill: start.elapsed(), ..Stats::default() };
+        let mut reply = Reply::new(&self.tokenizer, form);
+        let mut end = End::Cancelled;
+        if let Some(reused) = filled {
+            stats.reused = reused;
+            let mut sampler = Sampler::new(sampling);
+            end = loop {
+                if reply.len() == max_new_tokens {
+                    break End::Length;
+                }
+                let position = prompt.len() + reply.len();
+                let id = sampler
+                    .choose(&mut self.session.logits(), position)
+                    .map_err(anyhow::Error::from)?;
+                // The end of the sequence, or a mark that only the frame writes.
+                if self.tokenizer.is_control(id) {
+                    break End::Turn;
+                }
+                if reply.push(id, watch) {
+                    sampler.said(&self.tokenizer, id);
+                }
+                if let Some(end) = reply.end() {
+                    break end;
+                }
+                if !self.session.push(id, cancel)? {
+                    break End::Cancelled;
+                }
+            };
+        }
+        let reply = reply.finish(watch);
+        stats.produced = reply.ids.as_ref().map_or(0, Vec::len);
+        stats.passes = self.session.passes() - passes;
+        stats.decode = start.elapsed() - stats.prefill;
+        Ok(Completion { reply, end, stats })
+    }
+
+    fn prepare(&mut self, prompt: &Prompt, cancel: &Cancel) -> Result<(), LlmError> {
+        let ids = self.tokenizer.encode_prompt(prompt);
+        self.fits(ids.len())?;
+        if !ids.is_empty() {
+            self.session.fill(&ids, cancel)?;
+        }
+        Ok(())
+    }
+
+    fn count(&self, prompt: &Prompt) -> Result<usize, LlmError> {
+        Ok(self.tokenizer.encode_prompt(prompt).len())
+    }
+
+    fn context(&self) -> usize {
+        self.session.context()
+    }
+}

@@ -1,0 +1,303 @@
+//! The forward pass on candle's tensor operations.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use candle_core::quantized::{QMatMul, QTensor};
+use candle_core::{Device, Module, Tensor};
+
+use super::cache::Cache;
+use super::config::{LlamaConfig, Rope};
+use super::error::ModelError;
+use super::gguf::Gguf;
+use super::ops::{self, Heads};
+use super::{Forward, Want};
+use crate::chat::Cancel;
+
+/// Models whose weights take no more than this in f32 are kept in f32: they
+/// multiply faster, and exactly.
+const FLOAT_LIMIT: usize = 512 << 20;
+
+/// Multiplications of one layer between two looks at the wish to stop: about
+/// a quarter of a second on two slow cores.
+const LAYER_WORK: usize = 6_000_000_000;
+
+/// A Llama on the CPU.
+pub struct Portable {
+    config: LlamaConfig,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    /// None: the embedding is the output matrix too.
+    output: Option<Linear>,
+    /// What each pair's frequency is divided by.
+    factors: Option<Vec<f32>>,
+    cache: Cache,
+}
+
+/// How weights are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// As f32.
+    Float,
+    /// As they are in the file; activations are quantized to 8 bits too.
+    Quantized,
+}
+
+struct Layer {
+    attention_norm: Tensor,
+    /// Queries, keys and values side by side.
+    qkv: Linear,
+    attention_output: Linear,
+    ffn_norm: Tensor,
+    /// Gate and value side by side.
+    gate_up: Linear,
+    down: Linear,
+}
+
+/// A matrix to multiply rows with.
+enum Linear {
+    /// `(in, out)`: a view of the file's `(out, in)`.
+    Float(Tensor),
+    /// Matrices whose results stand side by side.
+    Quantized(Vec<QMatMul>),
+}
+
+enum Embedding {
+    Float(Tensor),
+    Quantized(Arc<QTensor>),
+}
+
+impl Portable {
+    /// Loads a model. `context` may be less than the file's, to save memory.
+    pub fn new(gguf: &Gguf, context: Option<usize>) -> Result<Self, ModelError> {
+        let small = gguf.size().1.saturating_mul(size_of::<f32>()) <= FLOAT_LIMIT;
+        let precision = if small { Precision::Float } else { Precision::Quantized };
+        Self::with_precision(gguf, context, precision)
+    }
+
+    /// Loads a model, its weights kept as told.
+    pub fn with_precision(
+        gguf: &Gguf,
+        context: Option<usize>,
+        precision: Precision,
+    ) -> Result<Self, ModelError> {
+        let mut config = LlamaConfig::from_gguf(gguf)?;
+        config.context = context.unwrap_or(config.context).clamp(1, config.context);
+        let load = Loader { gguf, precision };
+        let (dim, ffn, vocab) = (config.dim, config.ffn, config.vocab);
+        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let mut layers = Vec::new();
+        for i in 0..config.layers {
+            let linear = |parts: &[(&str, usize)], columns: usize| {
+                let parts = parts
+                    .iter()
+                    .map(|(name, rows)| (format!("blk.{i}.{name}.weight"), *rows))
+                    .collect::<Vec<_>>();
+                load.linear(&parts, columns)
+            };
+            layers.push(Layer {
+                attention_norm: load.vector(&format!("blk.{i}.attn_norm.weight"), dim)?,
+                qkv: linear(&[("attn_q", q), ("attn_k", kv), ("attn_v", kv)], dim)?,
+                attention_output: linear(&[("attn_output", dim)], q)?,
+                ffn_norm: load.vector(&format!("blk.{i}.ffn_norm.weight"), dim)?,
+                gate_up: linear(&[("ffn_gate", ffn), ("ffn_up", ffn)], dim)?,
+                down: linear(&[("ffn_down", dim)], ffn)?,
+            });
+        }
+        let embedding = gguf.tensor("token_embd.weight", &[vocab, dim])?;
+        let embedding = match precision {
+            Precision::Float => Embedding::Float(embedding.dequantize(&Device::Cpu)?),
+            Precision::Quantized => Embedding::Quantized(Arc::new(embedding)),
+        };
+        let output = match config.tied {
+            true => None,
+            false => Some(load.linear(&[("output.weight".into(), vocab)], dim)?),
+        };
+        let factors = match config.rope.factors {
+            true => Some(load.vector("rope_freqs.weight", config.rope.dims / 2)?.to_vec1()?),
+            false => None,
+        };
+        let norm = load.vector("output_norm.weight", dim)?;
+        let cache = Cache::new(config.layers, config.kv_heads, config.head_dim, config.context)?;
+        Ok(Self { embedding, layers, norm, output, factors, cache, config })
+    }
+
+    /// The model's constants; `context` is the one in force.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    /// One transformer block over `x (n, dim)`, the hidden states of the last
+    /// `n` tokens; returns those of the last `rows` of them.
+    fn block(&mut self, i: usize, x: Tensor, rows: usize, turn: &Turn) -> Result<Tensor> {
+        let (layer, config) = (&self.layers[i], &self.config);
+        let LlamaConfig { heads, kv_heads, head_dim, norm_eps: eps, .. } = *config;
+        let n = x.dim(0)?;
+        let qkv = layer.qkv.forward(&ops::rms_norm(&x, &layer.attention_norm, eps)?)?;
+        let part = |offset, heads, rotate| {
+            let part = Heads { offset: offset * head_dim, heads, head_dim, rotate };
+            ops::heads(&qkv, part, &turn.cos, &turn.sin)
+        };
+        let keys = part(heads, kv_heads, true)?;
+        let values = part(heads + kv_heads, kv_heads, false)?;
+        let (keys, values) = self.cache.append(i, &keys, &values)?;
+        if rows == 0 {
+            return Ok(x.narrow(0, 0, 0)?);
+        }
+        let queries = part(0, heads, true)?.narrow(1, n - rows, rows)?.contiguous()?;
+        // Queries that share a key-value head are rows of one product.
+        let queries = queries.reshape((kv_heads, heads / kv_heads * rows, head_dim))?;
+        let scores = queries.matmul(&keys.transpose(1, 2)?)?;
+        let scores = ops::causal_softmax(scores, rows, 1.0 / (head_dim as f64).sqrt())?;
+        let mixed = scores.matmul(&values)?.reshape((heads, rows, head_dim))?;
+        let mixed = mixed.transpose(0, 1)?.reshape((rows, heads * head_dim))?;
+        let x = (x.narrow(0, n - rows, rows)? + layer.attention_output.forward(&mixed)?)?;
+        let inner = layer.gate_up.forward(&ops::rms_norm(&x, &layer.ffn_norm, eps)?)?;
+        Ok((&x + layer.down.forward(&ops::swiglu(&inner)?)?)?)
+    }
+}
+
+impl Forward for Portable {
+    fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
+        let n = tokens.len();
+        if let Some(id) = tokens.iter().find(|&&id| id as usize >= self.config.vocab) {
+            anyhow::bail!("the token {id} is outside the vocabulary of {}", self.config.vocab);
+        }
+        ensure!(n > 0 || want == Want::Nothing, "logits of no tokens");
+        if n == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        self.cache.reserve(n)?;
+        let ids = Tensor::new(tokens, &Device::Cpu)?;
+        let mut x = match &self.embedding {
+            Embedding::Float(rows) => rows.index_select(&ids, 0)?,
+            Embedding::Quantized(rows) => rows.embedding(&ids)?,
+        };
+        let wanted = match want {
+            Want::Nothing => 0,
+            Want::Last => 1,
+            Want::All => n,
+        };
+        let turn = Turn::new(&self.config.rope, self.factors.as_deref(), self.cache.len(), n)?;
+        for i in 0..self.layers.len() {
+            if cancel.is_set() {
+                return Ok(None);
+            }
+            let rows = if i + 1 == self.layers.len() { wanted } else { n };
+            x = self.block(i, x, rows, &turn)?;
+        }
+        self.cache.advance(n);
+        if wanted == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        let x = ops::rms_norm(&x, &self.norm, self.config.norm_eps)?;
+        let logits = match (&self.output, &self.embedding) {
+            (Some(output), _) => output.forward(&x)?,
+            (None, Embedding::Float(rows)) => x.matmul(&rows.t()?)?,
+            (None, Embedding::Quantized(rows)) => QMatMul::QTensor(rows.clone()).forward(&x)?,
+        };
+        Ok(Some(logits.flatten_all()?.to_vec1()?))
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.cache.truncate(len);
+    }
+
+    fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    fn context(&self) -> usize {
+        self.config.context
+    }
+
+    fn vocab(&self) -> usize {
+        self.config.vocab
+    }
+
+    fn chunk(&self) -> usize {
+        let LlamaConfig { dim, ffn, heads, kv_heads, head_dim, .. } = self.config;
+        let layer = dim * head_dim * 2 * (heads + kv_heads) + 3 * dim * ffn;
+        (LAYER_WORK / layer.max(1)).clamp(8, 256)
+    }
+}
+
+/// Cosines and sines of the angles by which positions turn a head's pairs.
+struct Turn {
+    /// `(n, pairs)`.
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Turn {
+    /// For `n` tokens from position `start`.
+    fn new(rope: &Rope, factors: Option<&[f32]>, start: usize, n: usize) -> Result<Self> {
+        let pairs = rope.dims / 2;
+        let frequencies: Vec<f64> = (0..pairs)
+            .map(|i| {
+                let factor = factors.map_or(1.0, |factors| f64::from(factors[i]));
+                let exponent = -2.0 * i as f64 / rope.dims as f64;
+                f64::from(rope.base).powf(exponent) / (factor * f64::from(rope.scale))
+            })
+            .collect();
+        let angles = (start..start + n)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
+        let (sin, cos): (Vec<f32>, Vec<f32>) = angles
+            .map(|angle| {
+                let (sin, cos) = angle.sin_cos();
+                (sin as f32, cos as f32)
+            })
+            .unzip();
+        Ok(Self {
+            cos: Tensor::from_vec(cos, (n, pairs), &Device::Cpu)?,
+            sin: Tensor::from_vec(sin, (n, pairs), &Device::Cpu)?,
+        })
+    }
+}
+
+impl Linear {
+    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Float(matrix) => x.matmul(matrix),
+            Self::Quantized(parts) => match &parts[..] {
+                [only] => only.forward(x),
+                parts => {
+                    let results: Vec<_> =
+                        parts.iter().map(|part| part.forward(x)).collect::<Result<_, _>>()?;
+                    Tensor::cat(&results, 1)
+                }
+            },
+        }
+    }
+}
+
+struct Loader<'a> {
+    gguf: &'a Gguf,
+    precision: Precision,
+}
+
+impl Loader<'_> {
+    fn vector(&self, name: &str, length: usize) -> Result<Tensor, ModelError> {
+        Ok(self.gguf.tensor(name, &[length])?.dequantize(&Device::Cpu)?)
+    }
+
+    /// Matrices `(rows, columns)` whose results stand side by side.
+    fn linear(&self, parts: &[(String, usize)], columns: usize) -> Result<Linear, ModelError> {
+        let tensors = parts.iter().map(|(name, rows)| self.gguf.tensor(name, &[*rows, columns]));
+        Ok(match self.precision {
+            Precision::Quantized => Linear::Quantized(
+                tensors
+                    // Not `from_qtensor`: that would keep F16 weights in f32.
+                    .map(|tensor| Ok(QMatMul::QTensor(Arc::new(tensor?))))
+                    .collect::<Result<_, ModelError>>()?,
+            ),
+            Precision::Float => {
+                let parts: Vec<_> = tensors
+                    .map(|tensor| Ok(tensor?.dequantize(&Device::Cpu)?))
+                    .collect::<Result<_, ModelError>>()?;
+                Linear::Float(Tensor::cat(&parts, 0)?.t()?)
+            }
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! Characters to tokens: every notation people and models use for the same
+//! thing becomes the same token.
+
+use super::Fault;
+use super::functions;
+use super::signs::{WORDS, digit_in_name, means_nothing, superscript, vulgar_fraction};
+use super::token::{Binary, Kind, Token};
+
+/// The tokens of an expression; at least one.
+pub fn tokens(chars: &[char]) -> Result<Vec<Token>, Fault> {
+    let (start, end) = bounds(chars);
+    let mut lexer = Lexer { chars: &chars[..end], at: start, tokens: Vec::new(), commas: vec![] };
+    while lexer.step()? {}
+    if lexer.tokens.is_empty() {
+        return Err(Fault::new(0, "There is nothing to work out, the expression is empty"));
+    }
+    Ok(lexer.tokens)
+}
+
+/// Where the expression is in what was written: without quotes around it, a
+/// spreadsheet's `=` before it, and `= ?` or a full stop after it.
+fn bounds(chars: &[char]) -> (usize, usize) {
+    let before = |c: &char| c.is_whitespace() || matches!(c, '=' | '"' | '\'' | '`');
+    let after = |c: &char| before(c) || matches!(c, '?' | '.' | ';');
+    let start = chars.iter().position(|c| !before(c)).unwrap_or(chars.len());
+    let end = chars.iter().rposition(|c| !after(c)).map_or(start, |last| last + 1);
+    (start, end.max(start))
+}
+
+struct Lexer<'a> {
+    chars: &'a [char],
+    at: usize,
+    tokens: Vec<Token>,
+    /// For every open bracket, whether a comma in it may group thousands.
+    commas: Vec<bool>,
+}
+
+impl Lexer<'_> {
+    fn peek(&self, ahead: usize) -> Option<char> {
+        self.chars.get(self.at + ahead).copied()
+    }
+
+    fn digit(&self, ahead: usize) -> bool {
+        self.peek(ahead).is_some_and(|c| c.is_ascii_digit())
+    }
+
+    fn push(&mut self, kind: Kind, at: usize, length: usize) {
+        self.tokens.push(Token { kind, at });
+        self.at += length;
+    }
+
+    /// What stands to the left is an operand that has ended.
+    fn after_operand(&self) -> bool {
+        self.tokens.last().is_some_and(|token| {
+            use Kind::*;
+            match token.kind {
+                Number(_) | Constant(_) | Percent | PercentSign | Factorial | Degrees
+                | Raised(_) | Close(_) => true,
+                Function(_) | Operator(_) | Of | Open(_) | Comma => false,
+            }
+        })
+    }
+
+    /// Reads one token, or skips what means nothing; false at the end.
+    fn step(&mut self) -> Result<bool, Fault> {
+        use Kind::*;
+        let at = self.at;
+        let Some(c) = self.peek(0) else { return Ok(false) };
+        let next = self.peek(1);
+        let (kind, length) = match c {
+            _ if c.is_whitespace() || means_nothing(c) => {
+                self.at += 1;
+                return Ok(true);
+            }
+            // LaTeX: `\\times`, `\\sqrt{2}`, `\\%`.
+            '\\' if next.is_some_and(|c| c.is_alphabetic() || matches!(c, '%' | '$')) => {
+                self.at += 1;
+                return Ok(true);
+            }
+            '0'..='9' => return self.number().map(|()| true),
+            '.' if next.is_some_and(|c| c.is_ascii_digit()) => {
+                return self.number().map(|()| true);
+            }
+            '+' | '＋' => (Operator(Binary::Add), 1),
+            '-' | '−' | '–' | '—' | '‒' | '‐' | '‑' | '﹣' => {
+                (Operator(Binary::Subtract), 1)
+            }
+            '*' if next == Some('*') => (Operator(Binary::Power), 2),
+            '*' | '×' | '·' | '⋅' | '•' | '∙' | '∗' | '✕' | '✖' => {
+                (Operator(Binary::Multiply), 1)
+            }
+            'x' | 'X' if self.after_operand() => (Operator(Binary::Multiply), 1),
+            '/' if next == Some('/') => {
+                return Err(Fault::new(at, "// is not an operator, write floor(a/b)"));
+            }
+            '/' | '÷' | '∕' | '⁄' => (Operator(Binary::Divide), 1),
+            '^' | 'ˆ' => (Operator(Binary::Power), 1),
+            '%' | '﹪' => (PercentSign, 1),
+            '!' if next == Some('=') => return Err(comparison(at)),
+            '!' => (Factorial, 1),
+            '°' | 'º' => (Degrees, 1),
+            '(' | '[' | '{' => {
+                let call = match self.tokens.last() {
+                    Some(Token { kind: Function(function), .. }) if c == '(' => Some(*function),
+                    _ => None,
+                };
+                self.commas.push(call.is_none_or(|function| function.groups_thousands()));
+                (Open(c), 1)
+            }
+            ')' | ']' | '}' => {
+                self.commas.pop();
+                (Close(c), 1)
+            }
+            ',' | ';' => (Comma, 1),
+            '=' | '<' | '>' | '≈' | '≠' | '≤' | '≥' => return Err(comparison(at)),
+            '√' => return self.named("sqrt", at),
+            '∛' => return self.named("cbrt", at),
+            'π' | 'τ' => {
+                let value = functions::constant(&c.to_string()).unwrap_or_default();
+                (Constant(value), 1)
+            }
+            _ if vulgar_fraction(c).is_some() => (Number(vulgar_fraction(c).unwrap_or(0.0)), 1),
+            _ if superscript(c).is_some() => return self.superscripts().map(|()| true),
+            _ if c.is_alphabetic() => return self.word().map(|()| true),
+            _ => return Err(Fault::new(at, format!("The character {c} means nothing here"))),
+        };
+        self.push(kind, at, length);
+        Ok(true)
+    }
+
+    /// A sign that is a function.
+    fn named(&mut self, name: &str, at: usize) -> Result<bool, Fault> {
+        if let Some(function) = functions::find(name) {
+            self.push(Kind::Function(function), at, 1);
+        }
+        Ok(true)
+    }
+
+    /// Digits with separators, a fraction, an exponent, and `½` after it.
+    fn number(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        let mut text = String::new();
+        let mut grouped = false;
+        while let Some(c) = self.peek(0) {
+            if c.is_ascii_digit() {
+                text.push(c);
+                self.at += 1;
+            } else if c == '_' && self.digit(1) && !text.is_empty() {
+                self.at += 1;
+            } else if self.thousands(&text, grouped) {
+                grouped = true;
+                text.extend(&self.chars[self.at + 1..self.at + 4]);
+                self.at += 4;
+            } else {
+                break;
+            }
+        }
+        if self.peek(0) == Some('.') {
+            text.push('.');
+            self.at += 1;
+            while let Some(c) = self.peek(0).filter(char::is_ascii_digit) {
+                text.push(c);
+                self.at += 1;
+            }
+            if self.peek(0) == Some('.') {
+                return Err(Fault::new(self.at, "A number has only one decimal point"));
+            }
+        }
+        let sign = usize::from(matches!(self.peek(1), Some('+' | '-' | '−')));
+        if matches!(self.peek(0), Some('e' | 'E')) && self.digit(1 + sign) {
+            text.push('e');
+            if matches!(self.peek(1), Some('-' | '−')) {
+                text.push('-');
+            }
+            self.at += 1 + sign;
+            while let Some(c) = self.peek(0).filter(char::is_ascii_digit) {
+                text.push(c);
+                self.at += 1;
+            }
+        }
+        let mut value = text.parse::<f64>().unwrap_or(f64::INFINITY);
+        if let Some(part) = self.peek(0).and_then(vulgar_fraction) {
+            value += part;
+            self.at += 1;
+        }
+        if !value.is_finite() {
+            return Err(Fault::new(start, "This number is too large"));
+        }
+        self.push(Kind::Number(value), start, 0);
+        Ok(())
+    }
+
+    /// A separator and a group of exactly three digits come next. The first
+    /// group has one to three digits.
+    fn thousands(&self, so_far: &str, grouped: bool) -> bool {
+        let separator = match self.peek(0) {
+            Some(',') => self.commas.last().copied().unwrap_or(true),
+            // The thin and the no-break spaces only ever group digits.
+            Some('\u{a0}' | '\u{2009}' | '\u{202f}' | '\'' | '’') => true,
+            _ => false,
+        };
+        let started = grouped || (1..=3).contains(&so_far.len());
+        separator && started && (1..=3).all(|ahead| self.digit(ahead)) && !self.digit(4)
+    }
+
+    /// A run of superscript digits, with a sign before them perhaps.
+    fn superscripts(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        let text: String = self.chars[start..].iter().map_while(|c| superscript(*c)).collect();
+        let value = text.parse::<f64>();
+        let length = text.chars().count();
+        let Ok(value) = value else {
+            return Err(Fault::new(start, "These superscripts are not a number"));
+        };
+        self.push(Kind::Raised(value), start, length);
+        Ok(())
+    }
+
+    /// A word operator, a function or a constant.
+    fn word(&mut self) -> Result<(), Fault> {
+        let at = self.at;
+        for prefix in ["math.", "np.", "numpy."] {
+            if let Some(length) = self.phrase(prefix) {
+                self.at += length;
+                break;
+            }
+        }
+        for (root, name) in [("square root", "sqrt"), ("cube root", "cbrt"), ("cubic root", "cbrt")]
+        {
+            if let (Some(length), Some(function)) = (self.phrase(root), functions::find(name)) {
+                self.push(Kind::Function(function), at, length);
+                return Ok(());
+            }
+        }
+        for (words, kind) in WORDS {
+            if let Some(length) = self.phrase(words) {
+                self.push(*kind, at, length);
+                return Ok(());
+            }
+        }
+        let rest = &self.chars[self.at..];
+        let letters = rest.iter().take_while(|c| c.is_alphabetic() && **c != 'π').count();
+        let digits = rest[letters..].iter().map_while(|c| digit_in_name(*c)).count();
+        let name: String = rest[..letters].iter().flat_map(|c| c.to_lowercase()).collect();
+        let index: String =
+            rest[letters..letters + digits].iter().filter_map(|c| digit_in_name(*c)).collect();
+        // `log2` is a name; in `sqrt16` the digits are what it is taken of.
+        if let Some(function) = functions::find(&format!("{name}{index}")) {
+            self.push(Kind::Function(function), at, letters + digits);
+        } else if let Some(function) = functions::find(&name) {
+            self.push(Kind::Function(function), at, letters);
+        } else if let Some(value) = functions::constant(&name).filter(|_| digits == 0) {
+            self.push(Kind::Constant(value), at, letters);
+        } else {
+            let name: String = rest.iter().take(letters + digits).take(24).collect();
+            return Err(Fault::new(at, format!("The name {name} is unknown")));
+        }
+        Ok(())
+    }
+
+    /// How long `words` is here, in any case and with any space between its
+    /// words, if it is here and ends where a word ends.
+    fn phrase(&self, words: &str) -> Option<usize> {
+        let mut at = self.at;
+        for expected in words.chars() {
+            let found = *self.chars.get(at)?;
+            at += 1;
+            if expected == ' ' {
+                if !found.is_whitespace() {
+                    return None;
+                }
+                while self.chars.get(at).is_some_and(|c| c.is_whitespace()) {
+                    at += 1;
+                }
+            } else if found.to_ascii_lowercase() != expected {
+                return None;
+            }
+        }
+        let ended = words.ends_with('.') || !self.chars.get(at).is_some_and(|c| c.is_alphabetic());
+        ended.then_some(at - self.at)
+    }
+}
+
+fn comparison(at: usize) -> Fault {
+    Fault::new(at, "An expression has no =, < or > in it")
+}
