@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use llama_agent::agent::prompts::Prompts;
 use llama_agent::llama::{Gguf, Tokenizer};
 
@@ -46,6 +46,7 @@ fn papers(
     mut each: impl FnMut(Paper) -> Result<()>,
 ) -> Result<()> {
     let mut under = (System::shipped(), Prompts::shipped(), None);
+    let mut misfits = 0;
     for index in 0..count {
         let (group, position) = (index / TOGETHER, index % TOGETHER);
         if position == 0 {
@@ -61,15 +62,31 @@ fn papers(
             }
         }
         let (system, prompts, persona) = &under;
-        let conversation = conversation(phrases, &system.tools, &mut Rng::at(seed, index))?;
+        let drawn = conversation(phrases, &system.tools, &mut Rng::at(seed, index));
+        let Some(conversation) = fitting(drawn, &mut misfits, count)? else { continue };
         let replies: Vec<_> = conversation.turns.iter().map(|turn| turn.replies()).collect();
         let turns = conversation.turns.iter().zip(&replies);
         let exchanges: Vec<_> =
             turns.map(|(turn, replies)| Exchange { question: &turn.question, replies }).collect();
         let tools = registry(&system.tools, &conversation);
-        play(&exchanges, prompts, tools, *persona)?.into_iter().try_for_each(&mut each)?;
+        let played = play(&exchanges, prompts, tools, *persona);
+        let Some(papers) = fitting(played, &mut misfits, count)? else { continue };
+        papers.into_iter().try_for_each(&mut each)?;
     }
     Ok(())
+}
+
+/// Chance makes a conversation now and then that cannot be: it is left out,
+/// as long as that is rare.
+fn fitting<T>(drawn: Result<T>, misfits: &mut u64, count: u64) -> Result<Option<T>> {
+    match drawn {
+        Ok(drawn) => Ok(Some(drawn)),
+        Err(problem) => {
+            *misfits += 1;
+            ensure!(*misfits <= 1 + count / 200, "too many misfits: {problem:#}");
+            Ok(None)
+        }
+    }
 }
 
 /// Writes a shard of `count` conversations.
