@@ -108,13 +108,14 @@ impl<'a> Said<'a> {
             return self.again(phrases, rng);
         }
         let follow = self.last().is_some() && rng.chance(0.5);
+        let known = self.known();
         let family = choose(phrases, rng, |family| {
             family.follows == follow
+                && !(family.before && !known.contains_key("before"))
                 && !(family.first && self.counted)
                 && family.tools().all(|tool| tools.iter().any(|listed| listed.name == tool))
         });
         let Some(family) = family else { return Ok(false) };
-        let known = self.known();
         let hand = Hand::choose(rng);
         let Some(slots) = fill(family, phrases, &known, hand, rng)? else { return Ok(false) };
         self.tell(Asked { family, slots, hand }, phrases, tools, rng)
