@@ -1,1 +1,89 @@
-//! The command line: the only module that knows clap, rustyline and exit codes.
+//! The command line: the only module that knows clap, rustyline and exit
+//! codes. It puts the parts together, feeds questions to an agent, and shows
+//! what the agent reports.
+
+pub mod args;
+mod ask;
+mod chat;
+pub mod conversation;
+pub mod exit;
+pub mod face;
+mod interrupt;
+mod model;
+mod repl;
+mod session;
+mod test;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit::Exit;
+
+/// An error that ends the program, and its exit code.
+struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: Exit::Failed, error: error.into() }
+    }
+}
+
+impl Failure {
+    fn usage(what: impl std::fmt::Display) -> Self {
+        Self { exit: Exit::Usage, error: anyhow::anyhow!("{what}") }
+    }
+
+    fn no_model(error: anyhow::Error) -> Self {
+        Self { exit: Exit::NoModel, error }
+    }
+
+    /// Whoever read the output has seen enough: no error.
+    fn is_closed_pipe(&self) -> bool {
+        let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        self.error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(closed))
+    }
+}
+
+/// The program: parses the command line, runs it, and says how it ended.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        // Help and version are not errors, but clap reports them like one.
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Answered }.into();
+        }
+    };
+    let Cli { shared, command } = cli;
+    let result = match command.unwrap_or(Command::Chat) {
+        Command::Chat => chat::run(&shared),
+        Command::Ask { question } => ask::run(&shared, &question),
+        Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
+    };
+    match result {
+        Ok(exit) => exit,
+        Err(failure) if failure.is_closed_pipe() => Exit::Answered,
+        Err(Failure { exit, error }) => {
+            // Nowhere to report to is no reason to fail differently.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            exit
+        }
+    }
+    .into()
+}
+
+/// The name that was probably meant.
+fn closest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(likeness, _)| *likeness >= 0.5)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known)
+}

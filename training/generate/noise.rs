@@ -107,13 +107,17 @@ fn sort(text: &str, family: &Family, phrases: &Phrases) -> Sort {
     let start: String = text.chars().take_while(|c| c.is_alphabetic() || *c == '\'').collect();
     match start.to_lowercase().as_str() {
         "what" | "what's" | "whats" | "how" | "which" => Sort::Question,
-        "can" | "could" | "would" | "will" | "do" | "does" | "is" | "are" | "please" | "i" | "who"
-        | "where" | "when" | "why" | "did" | "let's" | "lets" | "was" | "were" | "has" | "have" | "should" | "shall" | "am"
-        | "may" | "must" | "whose" | "by" | "any" | "had" => Sort::Request,
+        "can" | "could" | "would" | "will" | "do" | "does" | "is" | "are" | "please" | "i"
+        | "who" | "where" | "when" | "why" | "did" | "let's" | "lets" | "was" | "were" | "has"
+        | "have" | "should" | "shall" | "am" | "may" | "must" | "whose" | "by" | "any" | "had" => {
+            Sort::Request
+        }
         word if phrases.lists.get("orders").is_some_and(|list| list.iter().any(|w| w == word)) => {
             Sort::Order
         }
-        _ if text.starts_with(|c: char| c == OPEN || c.is_ascii_digit() || c == '(') => Sort::Fragment,
+        _ if text.starts_with(|c: char| c == OPEN || c.is_ascii_digit() || c == '(') => {
+            Sort::Fragment
+        }
         "the" | "a" | "half" | "sqrt" => Sort::Fragment,
         _ => Sort::Loose,
     }

@@ -87,10 +87,10 @@ fn on_paper(turn: &Turn) -> String {
     let mut text = format!("User: {}\n", turn.question);
     let mut replies = turn.replies().into_iter();
     for (call, reply) in turn.calls.iter().zip(&mut replies) {
-        text.push_str(&format!("Assistant: {reply}\nObservation: {}\n", call.observation));
+        text.push_str(&format!("Assistant:{reply}\nObservation: {}\n", call.observation));
     }
     for reply in replies {
-        text.push_str(&format!("Assistant: {reply}\n"));
+        text.push_str(&format!("Assistant:{reply}\n"));
     }
     // Braces of a template in what was typed would be read as one.
     text.replace("{{", "{ {").replace("{%", "{ %").replace("{#", "{ #") + "\n"

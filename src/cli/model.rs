@@ -1,0 +1,129 @@
+//! Which model runs: a file that was named, a script, or the one built in.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+
+use super::args::ModelArgs;
+use super::conversation;
+use crate::chat::{Cancel, Prompt};
+use crate::llama::{Gguf, Portable, Tokenizer};
+use crate::llm::local::Local;
+use crate::llm::scripted::Scripted;
+use crate::llm::{Completion, Llm, LlmError, Request};
+
+/// Bytes that fit a script's conversation if nothing else is said: a script
+/// counts bytes as tokens, so this is in proportion to a usual context.
+pub const SCRIPT_CONTEXT: usize = 65_536;
+
+/// Opens the model that the command line asks for.
+///
+/// # Errors
+/// There is none, or it cannot be opened: one sentence that says what to do.
+pub fn open(args: &ModelArgs) -> Result<Box<dyn Llm>> {
+    if let Some(script) = &args.script {
+        let replies = replies(script)?;
+        return Ok(Box::new(Scripted::new(replies, args.context.unwrap_or(SCRIPT_CONTEXT))));
+    }
+    match &args.model {
+        Some(path) => local(path, args),
+        None => embedded(args),
+    }
+}
+
+fn local(path: &Path, args: &ModelArgs) -> Result<Box<dyn Llm>> {
+    let Some(tokenizer) = &args.tokenizer else {
+        return Ok(Box::new(Local::open(path, args.context)?));
+    };
+    let gguf = Gguf::open(path)?;
+    let engine = Portable::new(&gguf, args.context)?;
+    Ok(Box::new(Local::new(Box::new(engine), Tokenizer::from_json(tokenizer)?)?))
+}
+
+/// The model that is compiled in.
+#[cfg(feature = "embedded-model")]
+static EMBEDDED: &[u8] = include_bytes!("../../models/calculator.gguf");
+
+#[cfg(feature = "embedded-model")]
+fn embedded(args: &ModelArgs) -> Result<Box<dyn Llm>> {
+    Ok(Box::new(Local::from_bytes(EMBEDDED, args.context).context("the model built in")?))
+}
+
+#[cfg(not(feature = "embedded-model"))]
+fn embedded(_: &ModelArgs) -> Result<Box<dyn Llm>> {
+    anyhow::bail!("this build has no model in it: name a Llama model file with --model PATH.gguf")
+}
+
+/// The replies in a script: those of a conversation file, or the parts of the
+/// file between lines `---`.
+fn replies(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the script {}", path.display()))?;
+    if let Ok(conversation) = conversation::parse(&text)
+        && conversation.is_scripted()
+    {
+        return Ok(conversation.turns.into_iter().flat_map(|turn| turn.replies).collect());
+    }
+    let mut replies = vec![String::new()];
+    for line in text.lines() {
+        match replies.last_mut() {
+            Some(_) if line.trim_end() == "---" => replies.push(String::new()),
+            Some(reply) if reply.is_empty() => reply.push_str(line),
+            Some(reply) => {
+                reply.push('\n');
+                reply.push_str(line);
+            }
+            None => {}
+        }
+    }
+    Ok(replies)
+}
+
+/// A model that several agents use, one after the other, each with a context
+/// of its own.
+#[derive(Clone)]
+pub struct Shared {
+    llm: Arc<Mutex<Box<dyn Llm>>>,
+    context: Option<usize>,
+}
+
+impl Shared {
+    /// Shares a model.
+    pub fn new(llm: Box<dyn Llm>) -> Self {
+        Self { llm: Arc::new(Mutex::new(llm)), context: None }
+    }
+
+    /// The same model with at most `context` tokens.
+    pub fn within(&self, context: Option<usize>) -> Self {
+        Self { llm: self.llm.clone(), context }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut dyn Llm) -> T) -> T {
+        work(&mut **self.llm.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Llm for Shared {
+    fn complete(
+        &mut self,
+        request: &Request,
+        watch: &mut dyn FnMut(&str),
+    ) -> Result<Completion, LlmError> {
+        self.with(|llm| llm.complete(request, watch))
+    }
+
+    fn prepare(&mut self, prompt: &Prompt, cancel: &Cancel) -> Result<(), LlmError> {
+        self.with(|llm| llm.prepare(prompt, cancel))
+    }
+
+    fn count(&self, prompt: &Prompt) -> Result<usize, LlmError> {
+        self.with(|llm| llm.count(prompt))
+    }
+
+    fn context(&self) -> usize {
+        let context = self.with(|llm| llm.context());
+        self.context.map_or(context, |limit| limit.min(context))
+    }
+}
