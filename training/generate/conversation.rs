@@ -113,8 +113,8 @@ impl<'a> Said<'a> {
         let known = self.known();
         let family = choose(phrases, rng, |family| {
             family.follows == follow
-                && !(family.before && !known.contains_key("before"))
-                && !(family.first && self.counted)
+                && (!family.before || known.contains_key("before"))
+                && (!family.first || !self.counted)
                 && family.tools().all(|tool| tools.iter().any(|listed| listed.name == tool))
         });
         let Some(family) = family else { return Ok(false) };

@@ -11,6 +11,18 @@ use super::template::Pattern;
 const OPEN: char = '\u{1}';
 const CLOSE: char = '\u{2}';
 
+/// Words that people in a hurry write shorter.
+const SHORT: [(&str, &str); 8] = [
+    ("what is", "wats"),
+    (" you ", " u "),
+    (" are ", " r "),
+    ("please", "plz"),
+    ("thanks", "thx"),
+    ("thank you", "ty"),
+    ("because", "cuz"),
+    ("about", "abt"),
+];
+
 /// A slot's text between marks.
 pub fn kept(text: &str) -> String {
     format!("{OPEN}{text}{CLOSE}")
@@ -65,6 +77,13 @@ pub fn written(
     }
     if rng.chance(0.1) {
         text = slips(&text, rng);
+    }
+    if rng.chance(0.04) {
+        for (long, short) in SHORT {
+            if rng.chance(0.6) {
+                text = text.replace(long, short);
+            }
+        }
     }
     if rng.chance(0.25) {
         text = text.replace(['\'', '’'], "");

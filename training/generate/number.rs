@@ -267,7 +267,7 @@ fn say(number: u64, joint: &str, and: &str, one: &str) -> String {
     }
     match number {
         0..20 => UNITS[number as usize].into(),
-        _ if number % 10 == 0 => TENS[number as usize / 10].into(),
+        _ if number.is_multiple_of(10) => TENS[number as usize / 10].into(),
         _ => format!("{}{joint}{}", TENS[number as usize / 10], UNITS[number as usize % 10]),
     }
 }
