@@ -33,10 +33,12 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// What the model writes, reply by reply.
+    /// What the model writes after `Assistant:`, reply by reply. The prompt
+    /// ends without a space, so each begins with one.
     pub fn replies(&self) -> Vec<String> {
-        let calls = self.calls.iter().map(|call| render(&call.tool, &call.input));
-        calls.chain([render(FINAL_ANSWER, &self.answer)]).collect()
+        let calls = self.calls.iter().map(|call| (&*call.tool, &*call.input));
+        let steps = calls.chain([(FINAL_ANSWER, &*self.answer)]);
+        steps.map(|(action, input)| format!(" {}", render(action, input))).collect()
     }
 
     /// The part of the family's name before the dot.
@@ -108,13 +110,14 @@ impl<'a> Said<'a> {
             return self.again(phrases, rng);
         }
         let follow = self.last().is_some() && rng.chance(0.5);
+        let known = self.known();
         let family = choose(phrases, rng, |family| {
             family.follows == follow
+                && !(family.before && !known.contains_key("before"))
                 && !(family.first && self.counted)
                 && family.tools().all(|tool| tools.iter().any(|listed| listed.name == tool))
         });
         let Some(family) = family else { return Ok(false) };
-        let known = self.known();
         let hand = Hand::choose(rng);
         let Some(slots) = fill(family, phrases, &known, hand, rng)? else { return Ok(false) };
         self.tell(Asked { family, slots, hand }, phrases, tools, rng)
@@ -151,7 +154,8 @@ impl<'a> Said<'a> {
         slots.insert(format!("old_{name}"), old);
         slots.insert(name.clone(), new);
         // Slots that were worked out from others would no longer fit them.
-        if family.slots.iter().any(|(_, kind)| kind.starts_with("calc ")) || !holds(family, &slots)? {
+        if family.slots.iter().any(|(_, kind)| kind.starts_with("calc ")) || !holds(family, &slots)?
+        {
             return Ok(false);
         }
         let question = ask(pattern, &slots, rng)?;
@@ -204,7 +208,9 @@ impl<'a> Said<'a> {
     /// A made-up tool said something else to the same input before.
     fn conflicts(&self, call: &Call) -> bool {
         let earlier = self.conversation.turns.iter().flat_map(|turn| &turn.calls);
-        earlier.filter(|old| old.tool == call.tool && old.input == call.input).any(|old| old != call)
+        earlier
+            .filter(|old| old.tool == call.tool && old.input == call.input)
+            .any(|old| old != call)
     }
 
     fn push(&mut self, turn: Turn, asked: Option<Asked<'a>>) {
@@ -295,8 +301,8 @@ fn turn(
         calls.push(Call { tool: call.tool.clone(), input: text, observation, failed });
     }
     let pattern = &part.answers[which % part.answers.len()];
-    let answer = answer(pattern, slots, hand)
-        .with_context(|| format!("the answer of {}", family.name))?;
+    let answer =
+        answer(pattern, slots, hand).with_context(|| format!("the answer of {}", family.name))?;
     let values = stated(pattern, slots);
     Ok(Turn { question, calls, answer, values, family: family.name.clone() })
 }
@@ -342,7 +348,10 @@ pub fn check(
     for round in 0..TRIES.max(show) {
         let hand = Hand::choose(&mut rng);
         if family.follows && round > show {
-            known.insert("last".into(), Value::plain(rng.pick(&["64", "9", "100", "2.5"]).to_string()));
+            known.insert(
+                "last".into(),
+                Value::plain(rng.pick(&["64", "9", "100", "2.5"]).to_string()),
+            );
         }
         let Some(slots) = fill(family, phrases, &known, hand, &mut rng)? else {
             if round < 3 {

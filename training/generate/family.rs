@@ -32,7 +32,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::template::{Macros, Pattern, parse};
+use super::template::{Macros, Pattern, parse, slots};
 
 /// What a slot is filled with; see `slot.rs`.
 pub type Kind = String;
@@ -70,6 +70,8 @@ pub struct Family {
     pub bare: bool,
     pub story: bool,
     pub many: bool,
+    /// It speaks of the result before the last as well.
+    pub before: bool,
 }
 
 impl Family {
@@ -174,7 +176,9 @@ impl Phrases {
             self.families.push(Family { name, weight: 1.0, parts, ..Family::default() });
             return Ok(());
         }
-        if let Some((name, pattern)) = line.strip_prefix('@').and_then(|rest| rest.split_once(" = ")) {
+        if let Some((name, pattern)) =
+            line.strip_prefix('@').and_then(|rest| rest.split_once(" = "))
+        {
             let name = name.trim();
             if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
                 bail!("a macro's name is letters and digits");
@@ -183,10 +187,14 @@ impl Phrases {
             self.macros.insert(name.into(), pattern);
             return Ok(());
         }
-        if let Some((name, words)) = line.strip_prefix("list ").and_then(|rest| rest.split_once(':'))
+        if let Some((name, words)) =
+            line.strip_prefix("list ").and_then(|rest| rest.split_once(':'))
         {
             let words = words.split(',').map(|word| word.trim().to_string());
-            self.lists.entry(name.trim().into()).or_default().extend(words.filter(|w| !w.is_empty()));
+            self.lists
+                .entry(name.trim().into())
+                .or_default()
+                .extend(words.filter(|w| !w.is_empty()));
             return Ok(());
         }
         if let Some(rest) = line.strip_prefix("term:") {
@@ -265,8 +273,9 @@ impl Phrases {
                         family.again.push((slot, parse(rest, macros)?));
                     }
                     _ => {
-                        let (names, kind) =
-                            line.split_once(" = ").with_context(|| format!("what is \"{line}\"?"))?;
+                        let (names, kind) = line
+                            .split_once(" = ")
+                            .with_context(|| format!("what is \"{line}\"?"))?;
                         for name in names.split_whitespace() {
                             family.slots.push((name.into(), kind.trim().into()));
                         }
@@ -285,8 +294,10 @@ impl Phrases {
         self.shares.get(category).copied().unwrap_or(5.0) * family.weight / all.max(f64::EPSILON)
     }
 
-    fn check(&self) -> Result<()> {
-        for family in &self.families {
+    fn check(&mut self) -> Result<()> {
+        for family in &mut self.families {
+            let calls = family.parts.iter().flat_map(|part| &part.calls);
+            family.before = calls.flat_map(|call| slots(&call.input)).any(|slot| slot == "before");
             for part in &family.parts {
                 if part.asks.is_empty() || part.answers.is_empty() {
                     bail!("{} has a turn without ask or answer", family.name);

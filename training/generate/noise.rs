@@ -50,7 +50,7 @@ pub fn written(
         if rng.chance(if sort == Sort::Story { 0.12 } else { 0.3 })
             && let Some(before) = around(phrases.before.get(key(sort)), rng)?
         {
-            text = format!("{before} {text}");
+            text = format!("{} {text}", before.trim_end());
         }
         if rng.chance(if sort == Sort::Story { 0.05 } else { 0.14 })
             && !text.ends_with(['?', '.', '!'])
@@ -103,8 +103,8 @@ fn sort(text: &str, family: &Family, phrases: &Phrases) -> Sort {
     let start: String = text.chars().take_while(|c| c.is_alphabetic() || *c == '\'').collect();
     match start.to_lowercase().as_str() {
         "what" | "what's" | "whats" | "how" | "which" => Sort::Question,
-        "can" | "could" | "would" | "will" | "do" | "does" | "is" | "are" | "please" | "i" | "who"
-        | "where" | "when" | "why" | "did" | "let's" | "lets" => Sort::Request,
+        "can" | "could" | "would" | "will" | "do" | "does" | "is" | "are" | "please" | "i"
+        | "who" | "where" | "when" | "why" | "did" | "let's" | "lets" => Sort::Request,
         word if phrases.lists.get("orders").is_some_and(|list| list.iter().any(|w| w == word)) => {
             Sort::Order
         }

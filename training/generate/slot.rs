@@ -31,6 +31,7 @@ pub enum Sort {
     Plain,
     List,
     Money,
+    Term,
 }
 
 impl Value {
@@ -54,9 +55,17 @@ pub struct Hand {
 impl Hand {
     pub fn choose(rng: &mut Rng) -> Self {
         const MONEY: [(&str, &str, &str); 11] = [
-            ("$", "", "$"), ("$", "", "$"), ("$", "", "$"), ("£", "", "£"), ("€", "", "€"),
-            ("", " dollars", " dollars"), ("", " euros", " euros"), ("", " pounds", " pounds"),
-            ("", " bucks", " bucks"), ("", "€", "€"), ("", " rupees", " rupees"),
+            ("$", "", "$"),
+            ("$", "", "$"),
+            ("$", "", "$"),
+            ("£", "", "£"),
+            ("€", "", "€"),
+            ("", " dollars", " dollars"),
+            ("", " euros", " euros"),
+            ("", " pounds", " pounds"),
+            ("", " bucks", " bucks"),
+            ("", "€", "€"),
+            ("", " rupees", " rupees"),
         ];
         Self { typing: Typing::choose(rng), money: *rng.pick(&MONEY) }
     }
@@ -149,7 +158,11 @@ pub fn one(
             })),
             "money" => {
                 let (sign, word, _) = hand.money;
-                let size = if sign.is_empty() { typed } else { number::typed(&value, Typing::Grouped, rng) };
+                let size = if sign.is_empty() {
+                    typed
+                } else {
+                    number::typed(&value, Typing::Grouped, rng)
+                };
                 typed = format!("{sign}{size}{word}");
                 sort = Sort::Money;
             }
@@ -160,20 +173,25 @@ pub fn one(
     Ok(match name {
         "list" => Some(list(rest, typing, rng)?),
         "word" => {
-            let words = phrases.lists.get(rest.trim()).with_context(|| format!("no list {rest}"))?;
+            let words =
+                phrases.lists.get(rest.trim()).with_context(|| format!("no list {rest}"))?;
             Some(Value::plain(rng.pick(words).as_str()))
         }
         "expr" => {
             let typed = expression::random(rest.trim(), rng);
             match super::calculate(&typed.call) {
-                Ok(_) => Some(Value { surface: typed.surface, fields: vec![typed.call], sort: Sort::Plain }),
+                Ok(_) => Some(Value {
+                    surface: typed.surface,
+                    fields: vec![typed.call],
+                    sort: Sort::Plain,
+                }),
                 Err(_) => None,
             }
         }
         "term" => {
             let depth = if rng.chance(0.4) { 2 } else { 1 };
             let (surface, call) = term(phrases, depth, hand, rng)?;
-            Some(Value { surface, fields: vec![call], sort: Sort::Plain })
+            Some(Value { surface, fields: vec![call], sort: Sort::Term })
         }
         "calc" => {
             let text = input(&parse(rest, &phrases.macros)?, slots)?;
@@ -227,7 +245,8 @@ fn split_top(text: &str) -> Vec<&str> {
 
 fn list(rest: &str, typing: Typing, rng: &mut Rng) -> Result<Value> {
     let mut words = rest.splitn(3, ' ');
-    let (least, most) = (words.next().unwrap_or("2").parse()?, words.next().unwrap_or("5").parse()?);
+    let (least, most) =
+        (words.next().unwrap_or("2").parse()?, words.next().unwrap_or("5").parse()?);
     let kind = words.next().unwrap_or("int 1 100");
     let mut fields = Vec::new();
     for _ in 0..rng.range(least, most) {
@@ -250,7 +269,19 @@ fn list(rest: &str, typing: Typing, rng: &mut Rng) -> Result<Value> {
 
 /// A worded value, with other values inside.
 fn term(phrases: &Phrases, depth: usize, hand: Hand, rng: &mut Rng) -> Result<(String, String)> {
-    let term = rng.pick(&phrases.terms);
+    term_of(phrases, phrases.terms.len(), depth, hand, rng)
+}
+
+/// One of the first `among` terms, or any: those with a list in them come
+/// last in the file, because a list inside another phrase cannot be read.
+fn term_of(
+    phrases: &Phrases,
+    among: usize,
+    depth: usize,
+    hand: Hand,
+    rng: &mut Rng,
+) -> Result<(String, String)> {
+    let term = rng.pick(&phrases.terms[..among]);
     let mut inner = Slots::new();
     for name in super::template::slots(&term.call) {
         if inner.contains_key(&name) {
@@ -258,8 +289,12 @@ fn term(phrases: &Phrases, depth: usize, hand: Hand, rng: &mut Rng) -> Result<(S
         }
         let deeper = depth > 1 && matches!(name.as_str(), "x" | "y") && rng.chance(0.55);
         let value = if deeper {
-            let (surface, call) = self::term(phrases, depth - 1, hand, rng)?;
-            Value { surface, fields: vec![call], sort: Sort::Plain }
+            let lists = |term: &super::family::Term| {
+                super::template::slots(&term.call).iter().any(|slot| slot == "xs")
+            };
+            let among = phrases.terms.iter().position(lists).unwrap_or(phrases.terms.len());
+            let (surface, call) = term_of(phrases, among, depth - 1, hand, rng)?;
+            Value { surface, fields: vec![call], sort: Sort::Term }
         } else {
             let kind = match name.as_str() {
                 "p" => "pct",
@@ -308,6 +343,17 @@ fn field(value: &Value, filter: &str) -> Result<String> {
     value.fields.get(index).cloned().with_context(|| format!("no field {index}"))
 }
 
+/// One pair of brackets, or one function's, holds all of it.
+fn enclosed(text: &str) -> bool {
+    let start = text.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+    let mut depth = 0i32;
+    start.starts_with('(')
+        && start.char_indices().all(|(at, c)| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            depth > 0 || at + 1 == start.len()
+        })
+}
+
 /// A pattern as an expression. A negative number is put in brackets unless it
 /// begins the expression or an argument and no power follows.
 pub fn input(pattern: &Pattern, slots: &Slots) -> Result<String> {
@@ -327,6 +373,21 @@ pub fn input(pattern: &Pattern, slots: &Slots) -> Result<String> {
                         let tight = ["**", "^", "!", "%"].iter().any(|sign| next.starts_with(sign));
                         let starts = out.is_empty() || out.ends_with(['(', ',']);
                         if starts && !tight { text.clone() } else { format!("({text})") }
+                    }
+                    _ if value.sort == Sort::Term => {
+                        let alone = pattern.len() == 1;
+                        let power = matches!(pattern.get(index + 1),
+                            Some(Node::Text(text)) if text.starts_with("**"));
+                        let argument = out.ends_with('(')
+                            && matches!(pattern.get(index + 1),
+                                Some(Node::Text(text)) if text.starts_with(')'));
+                        if (alone || argument) && enclosed(text) && text.starts_with('(') {
+                            text[1..text.len() - 1].to_string()
+                        } else if power && !enclosed(text) {
+                            format!("({text})")
+                        } else {
+                            text.clone()
+                        }
                     }
                     _ => text.clone(),
                 };
