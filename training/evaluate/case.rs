@@ -116,6 +116,9 @@ fn number(text: &str) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
+    use llama_agent::tool::Tool;
+    use llama_agent::tool::calculator::Calculator;
+
     use super::*;
 
     #[test]
@@ -150,5 +153,24 @@ mod tests {
         let cases = read(include_str!("questions.txt")).unwrap();
         let turns: usize = cases.iter().map(|case| case.turns.len()).sum();
         assert!(turns >= 400, "{turns}");
+    }
+
+    /// Where a question is an expression as it stands, the Calculator agrees
+    /// with what is expected.
+    #[test]
+    fn expressions_are_worth_what_is_expected() {
+        let cases = read(include_str!("questions.txt")).unwrap();
+        let mut checked = 0;
+        for turn in cases.iter().filter_map(|case| case.turns.first()) {
+            let Ok(said) = Calculator.call(&turn.question) else { continue };
+            let found: f64 = said.parse().unwrap();
+            let agrees = |want: &Want| match want {
+                Want::Values(values) => (values[0] - found).abs() <= 1e-9 * found.abs(),
+                _ => false,
+            };
+            assert!(turn.wants.iter().any(agrees), "{} is {said}", turn.question);
+            checked += 1;
+        }
+        assert!(checked >= 50, "{checked}");
     }
 }
