@@ -46,7 +46,7 @@ pub struct Tokenizer {
 
 enum Splitter {
     Spm(Spm),
-    Json(json::Json),
+    Json(Box<json::Json>),
 }
 
 impl Tokenizer {
