@@ -34,7 +34,9 @@ impl Record {
             Event::Step { number, .. } => self.steps = *number,
             Event::Text { .. } => {}
             Event::Reply { text, .. } => self.replies.push(text.to_string()),
-            Event::Repaired { repairs } => self.repairs.extend(repairs.iter().map(|repair| repair.name().to_string())),
+            Event::Repaired { repairs } => {
+                self.repairs.extend(repairs.iter().map(|repair| repair.name().to_string()))
+            }
             Event::Unreadable { why } => self.unreadable.push(words::unreadable(*why)),
             Event::Call { tool, input } => self.calls.push((tool.to_string(), input.to_string())),
             Event::Observation { text, error, .. } => {
