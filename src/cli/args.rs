@@ -35,7 +35,7 @@ pub enum Command {
         question: Vec<String>,
     },
     /// Run conversation files and check what is expected in them.
-    #[command(after_help = exit::HELP, after_long_help = conversation::HELP)]
+    #[command(after_help = exit::HELP, after_long_help = format!("{}\n\n{}", conversation::HELP, exit::HELP))]
     Test {
         /// The conversation files, one case each.
         #[arg(required = true, value_name = "FILE")]
