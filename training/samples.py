@@ -84,11 +84,12 @@ def deal(shard, tokens, rng):
     for prefix in np.unique(shard.owner):
         samples = rng.permutation(np.flatnonzero(shard.owner == prefix))
         chunks += [samples[i : i + TOGETHER] for i in range(0, len(samples), TOGETHER)]
+    owners, lengths, prefixes = (part.tolist() for part in (shard.owner, shard.body_length, shard.prefix_length))
     hand, seen, used = [], set(), 0
     for chunk in rng.permutation(len(chunks)):
-        for sample in chunks[chunk]:
-            owner, length = shard.owner[sample], shard.body_length[sample]
-            prefix = shard.prefix_length[owner]
+        for sample in chunks[chunk].tolist():
+            owner, length = owners[sample], lengths[sample]
+            prefix = prefixes[owner]
             if prefix + length > min(tokens, CONTEXT):
                 continue
             cost = length + (0 if owner in seen else prefix)

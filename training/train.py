@@ -5,11 +5,13 @@
     python training/train.py --data shards/ --eval held.shard --minutes 120 --layers 6 --width 256 …
 
 The learning rate follows the clock (or `--steps`): it warms up, stays, and falls to zero in the last
-part, so that the run always ends properly. On SIGTERM it writes what it has.
+part, so that the run always ends properly. It writes the checkpoint after each evaluation, at the end
+and on SIGTERM.
 """
 
 import argparse
 import math
+import os
 import queue
 import signal
 import sys
@@ -51,7 +53,7 @@ def arguments():
     parser.add_argument("--adam", action="store_true", help="AdamW for the matrices too, instead of Muon")
     parser.add_argument("--adam-lr", type=float, default=3e-3)
     parser.add_argument("--muon-lr", type=float, default=0.02)
-    parser.add_argument("--weight-decay", type=float, default=0.05)
+    parser.add_argument("--weight-decay", type=float, default=0.1)
     parser.add_argument("--warm-up", type=int, default=200, help="steps")
     parser.add_argument("--decay", type=float, default=0.5, help="share of the run in which the rate falls")
     parser.add_argument("--clip", type=float, default=1.0, help="largest gradient norm")
@@ -153,8 +155,9 @@ class Trainer:
 
     def save(self, steps):
         weights = {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
-        torch.save({"shape": vars(self.model.shape), "weights": weights, "steps": steps}, self.options.out)
-        print(f"{self.options.out}: {steps} steps", flush=True)
+        part = f"{self.options.out}.part"
+        torch.save({"shape": vars(self.model.shape), "weights": weights, "steps": steps}, part)
+        os.replace(part, self.options.out)
 
 
 def rate(options, steps, seconds):
@@ -196,7 +199,7 @@ def main():
         steps += 1
         if steps % 8 == 0 and trainer.cuda:
             # The clock decides the learning rate: the queue of work must not run ahead of it.
-            figures[-8].tolist()
+            figures[max(0, len(figures) - 8)].tolist()
         now = time.monotonic()
         if now - logged >= options.log_seconds:
             loss, right, norm = torch.stack(figures).mean(0).tolist()
@@ -212,8 +215,10 @@ def main():
         if held and now - judged >= options.eval_seconds:
             judged = time.monotonic()
             print(f"held out: {evaluate(trainer, held)}", flush=True)
+            trainer.save(steps)
             paused += time.monotonic() - judged
     trainer.save(steps)
+    print(f"{options.out}: {steps} steps", flush=True)
     if held:
         print(f"held out: {evaluate(trainer, held)}", flush=True)
     source.close()

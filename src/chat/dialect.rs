@@ -102,10 +102,11 @@ fn harmless(text: &str) -> String {
         LazyLock::new(|| Regex::new(r"(?i)<<(\s*/?\s*SYS\s*)>>").expect("a valid pattern"));
     // Any line separator that Unicode knows starts a line here.
     static LINE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(
-            r"(?i)(^|[\n\r\x0b\x0c\x{85}\x{2028}\x{2029}])(\s*(?:Observation|Assistant|User)\s*:)",
-        )
-        .expect("a valid pattern")
+        let separators = r"\n\r\x0b\x0c\x{85}\x{2028}\x{2029}";
+        let blank = format!(r"[\s--[{separators}]]*");
+        let speaker = "(?:Observation|Assistant|User)";
+        Regex::new(&format!("(?i)(^|[{separators}])({blank}{speaker}{blank}:)"))
+            .expect("a valid pattern")
     });
     let text = INST.replace_all(text, "($1)");
     let text = SYS.replace_all(&text, "(($1))");

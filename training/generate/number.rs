@@ -1,0 +1,275 @@
+//! Numbers: which ones, and how people type them. A number's value is the
+//! text an expression holds: digits, a point and a sign.
+
+use anyhow::{Context, Result, bail};
+
+use super::rng::Rng;
+
+/// How the numbers of a question are typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Typing {
+    Digits,
+    Words,
+    Grouped,
+}
+
+impl Typing {
+    pub fn choose(rng: &mut Rng) -> Self {
+        match rng.unit() {
+            u if u < 0.66 => Self::Digits,
+            u if u < 0.86 => Self::Words,
+            _ => Self::Grouped,
+        }
+    }
+}
+
+/// A number of a kind such as `int 2 99`, `dec 0 10 2` or `num`; `None` when
+/// the kind is not one of numbers.
+pub fn sample(kind: &str, rng: &mut Rng) -> Result<Option<String>> {
+    let mut words = kind.split_whitespace();
+    let name = words.next().unwrap_or_default();
+    let mut bound = |default: f64| -> Result<f64> {
+        match words.next() {
+            None | Some("digits") => Ok(default),
+            Some(word) => word.parse().with_context(|| format!("\"{word}\" in \"{kind}\"")),
+        }
+    };
+    let value = match name {
+        "int" => integer(rng, bound(1.0)? as i64, bound(99.0)? as i64).to_string(),
+        "step" => {
+            let (low, high, step) = (bound(5.0)? as i64, bound(100.0)? as i64, bound(5.0)? as i64);
+            (rng.range((low + step - 1) / step, high / step) * step).to_string()
+        }
+        "dec" => decimal(rng, bound(0.0)?, bound(100.0)?, bound(2.0)? as usize),
+        "num" => general(rng, true),
+        "pos" => general(rng, false),
+        "whole" => whole(rng),
+        "big" => digits(rng, 8, 16),
+        "money" => money(rng, bound(1.0)?, bound(100.0)?),
+        "pct" => percent(rng, bound(1.0)?, bound(100.0)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(value))
+}
+
+fn integer(rng: &mut Rng, low: i64, high: i64) -> i64 {
+    if low > 0 && rng.chance(0.5) {
+        let (l, h) = ((low as f64).ln(), (high as f64 + 1.0).ln());
+        return ((l + rng.unit() * (h - l)).exp() as i64).clamp(low, high);
+    }
+    rng.range(low, high)
+}
+
+/// A decimal as people type it: at least one place, no zero at its end.
+fn decimal(rng: &mut Rng, low: f64, high: f64, places: usize) -> String {
+    let places = 1 + rng.below(places.max(1));
+    let scale = 10f64.powi(places as i32);
+    let mut units = rng.range((low * scale).ceil() as i64, (high * scale).floor() as i64);
+    if units % 10 == 0 {
+        units += rng.range(1, 9);
+    }
+    format!("{:.places$}", units as f64 / scale)
+}
+
+fn digits(rng: &mut Rng, least: usize, most: usize) -> String {
+    let length = rng.range(least as i64, most as i64) as usize;
+    let mut text = rng.range(1, 9).to_string();
+    let round = rng.chance(0.15);
+    while text.len() < length {
+        let digit = if round && text.len() > 2 { 0 } else { rng.below(10) };
+        text.push_str(&digit.to_string());
+    }
+    text
+}
+
+fn whole(rng: &mut Rng) -> String {
+    match rng.below(20) {
+        0..7 => integer(rng, 1, 20).to_string(),
+        7..12 => integer(rng, 2, 100).to_string(),
+        12..15 => integer(rng, 100, 999).to_string(),
+        15..17 => integer(rng, 1000, 9999).to_string(),
+        17 => (integer(rng, 1, 99) * 10i64.pow(rng.below(5) as u32)).to_string(),
+        18 => digits(rng, 5, 8),
+        _ => digits(rng, 9, 15),
+    }
+}
+
+fn general(rng: &mut Rng, negative: bool) -> String {
+    let text = match rng.below(20) {
+        0..13 => whole(rng),
+        13..16 => decimal(rng, 0.0, 20.0, 2),
+        16..18 => decimal(rng, 0.0, 1000.0, 3),
+        18 => decimal(rng, 0.0, 10.0, 6),
+        _ if negative && rng.chance(0.2) => "0".into(),
+        _ => decimal(rng, 0.0, 1.0, 3),
+    };
+    if negative && rng.chance(0.08) && text != "0" { format!("-{text}") } else { text }
+}
+
+fn money(rng: &mut Rng, low: f64, high: f64) -> String {
+    let whole = integer(rng, low.ceil() as i64, high as i64);
+    match rng.below(10) {
+        0..5 => whole.to_string(),
+        5 => format!("{whole}.50"),
+        6 => format!("{whole}.99"),
+        7 => format!("{whole}.{}", rng.word(&["25", "75", "95", "49", "20", "5", "10"])),
+        _ => format!("{whole}.{:02}", rng.below(100)),
+    }
+}
+
+fn percent(rng: &mut Rng, low: f64, high: f64) -> String {
+    const USUAL: [&str; 12] =
+        ["5", "10", "15", "20", "25", "30", "40", "50", "75", "12", "8", "18"];
+    const HALVES: [&str; 8] = ["7.5", "17.5", "2.5", "12.5", "8.25", "4.75", "0.5", "3.2"];
+    for _ in 0..50 {
+        let text = match rng.below(10) {
+            0..5 => rng.word(&USUAL).to_string(),
+            5..8 => integer(rng, low.ceil() as i64, high as i64).to_string(),
+            8 => rng.word(&HALVES).to_string(),
+            _ => decimal(rng, low, high, 2),
+        };
+        if text.parse::<f64>().is_ok_and(|value| value >= low && value <= high) {
+            return text;
+        }
+    }
+    (low.ceil() as i64).to_string()
+}
+
+/// The number as it is typed in the question.
+pub fn typed(value: &str, typing: Typing, rng: &mut Rng) -> String {
+    let (sign, size) = match value.strip_prefix('-') {
+        Some(size) => {
+            let word = matches!(typing, Typing::Words) || rng.chance(0.15);
+            (if word { rng.word(&["minus ", "negative "]) } else { "-" }, size)
+        }
+        None => ("", value),
+    };
+    let size = match typing {
+        Typing::Words if rng.chance(0.85) => words(size, rng).unwrap_or_else(|| size.into()),
+        Typing::Grouped => grouped(size),
+        Typing::Digits if size.len() > 4 && rng.chance(0.15) => {
+            short(size).unwrap_or_else(|| size.into())
+        }
+        _ => size.into(),
+    };
+    format!("{sign}{size}")
+}
+
+/// `12345.5` as `12,345.5`.
+pub fn grouped(value: &str) -> String {
+    let (whole, fraction) = match value.split_once('.') {
+        Some((whole, fraction)) => (whole, format!(".{fraction}")),
+        None => (value, String::new()),
+    };
+    let mut out = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out + &fraction
+}
+
+/// `25000` as `25k`, `3000000` as `3 million`.
+fn short(value: &str) -> Option<String> {
+    for (zeros, unit) in [("000000000", " billion"), ("000000", " million"), ("000", "k")] {
+        if let Some(start) = value.strip_suffix(zeros)
+            && !start.is_empty()
+            && start.len() <= 3
+        {
+            return Some(format!("{start}{unit}"));
+        }
+    }
+    None
+}
+
+const UNITS: [&str; 20] = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen",
+];
+const TENS: [&str; 10] =
+    ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+
+/// A size in words: whole numbers below a million, round ones above, and
+/// decimals with up to three places.
+fn words(value: &str, rng: &mut Rng) -> Option<String> {
+    if let Some((whole, fraction)) = value.split_once('.') {
+        let whole: u64 = whole.parse().ok().filter(|whole| *whole < 1000)?;
+        if fraction.len() > 3 {
+            return None;
+        }
+        if fraction == "5" && rng.chance(0.5) {
+            return Some(match whole {
+                0 => "half".into(),
+                _ => format!("{} and a half", spoken(whole, rng)),
+            });
+        }
+        let digits: Vec<&str> =
+            fraction.bytes().map(|digit| UNITS[usize::from(digit - b'0')]).collect();
+        return Some(format!("{} point {}", spoken(whole, rng), digits.join(" ")));
+    }
+    let number: u64 = value.parse().ok()?;
+    let round = number.is_multiple_of(100_000) && number < 1_000_000_000_000;
+    if number > 9999 && !round && rng.chance(0.8) || number > 999_999 && !round {
+        return None;
+    }
+    if number == 12 && rng.chance(0.15) {
+        return Some("a dozen".into());
+    }
+    Some(spoken(number, rng))
+}
+
+/// A whole number in words, with the habits of different people.
+pub fn spoken(number: u64, rng: &mut Rng) -> String {
+    let joint = if rng.chance(0.5) { "-" } else { " " };
+    let and = if rng.chance(0.6) { " and " } else { " " };
+    let one = if rng.chance(0.3) { "a" } else { "one" };
+    say(number, joint, and, one)
+}
+
+fn say(number: u64, joint: &str, and: &str, one: &str) -> String {
+    const SCALES: [(u64, &str); 4] = [
+        (1_000_000_000, "billion"),
+        (1_000_000, "million"),
+        (1000, "thousand"),
+        (100, "hundred"),
+    ];
+    for (scale, name) in SCALES {
+        if number >= scale {
+            let (count, rest) = (number / scale, number % scale);
+            let start = if count == 1 { one.into() } else { say(count, joint, and, "one") };
+            let between = if rest < 100 { and } else { " " };
+            return match rest {
+                0 => format!("{start} {name}"),
+                _ => format!("{start} {name}{between}{}", say(rest, joint, and, "one")),
+            };
+        }
+    }
+    match number {
+        0..20 => UNITS[number as usize].into(),
+        _ if number % 10 == 0 => TENS[number as usize / 10].into(),
+        _ => format!("{}{joint}{}", TENS[number as usize / 10], UNITS[number as usize % 10]),
+    }
+}
+
+/// `3` as `3rd` or `third`; both forms for small ones.
+pub fn ordinal(value: &str, rng: &mut Rng) -> Result<String> {
+    const NAMES: [&str; 13] = [
+        "zeroth", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth",
+        "ninth", "tenth", "eleventh", "twelfth",
+    ];
+    let Ok(number) = value.parse::<usize>() else { bail!("{value} has no ordinal") };
+    if number < NAMES.len() && rng.chance(0.5) {
+        return Ok(NAMES[number].into());
+    }
+    let ending = match (number % 100, number % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    };
+    Ok(format!("{number}{ending}"))
+}
