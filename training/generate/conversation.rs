@@ -151,7 +151,8 @@ impl<'a> Said<'a> {
         slots.insert(format!("old_{name}"), old);
         slots.insert(name.clone(), new);
         // Slots that were worked out from others would no longer fit them.
-        if family.slots.iter().any(|(_, kind)| kind.starts_with("calc ")) || !holds(family, &slots)? {
+        if family.slots.iter().any(|(_, kind)| kind.starts_with("calc ")) || !holds(family, &slots)?
+        {
             return Ok(false);
         }
         let question = ask(pattern, &slots, rng)?;
@@ -204,7 +205,9 @@ impl<'a> Said<'a> {
     /// A made-up tool said something else to the same input before.
     fn conflicts(&self, call: &Call) -> bool {
         let earlier = self.conversation.turns.iter().flat_map(|turn| &turn.calls);
-        earlier.filter(|old| old.tool == call.tool && old.input == call.input).any(|old| old != call)
+        earlier
+            .filter(|old| old.tool == call.tool && old.input == call.input)
+            .any(|old| old != call)
     }
 
     fn push(&mut self, turn: Turn, asked: Option<Asked<'a>>) {
@@ -295,8 +298,8 @@ fn turn(
         calls.push(Call { tool: call.tool.clone(), input: text, observation, failed });
     }
     let pattern = &part.answers[which % part.answers.len()];
-    let answer = answer(pattern, slots, hand)
-        .with_context(|| format!("the answer of {}", family.name))?;
+    let answer =
+        answer(pattern, slots, hand).with_context(|| format!("the answer of {}", family.name))?;
     let values = stated(pattern, slots);
     Ok(Turn { question, calls, answer, values, family: family.name.clone() })
 }
@@ -342,7 +345,10 @@ pub fn check(
     for round in 0..TRIES.max(show) {
         let hand = Hand::choose(&mut rng);
         if family.follows && round > show {
-            known.insert("last".into(), Value::plain(rng.pick(&["64", "9", "100", "2.5"]).to_string()));
+            known.insert(
+                "last".into(),
+                Value::plain(rng.pick(&["64", "9", "100", "2.5"]).to_string()),
+            );
         }
         let Some(slots) = fill(family, phrases, &known, hand, &mut rng)? else {
             if round < 3 {

@@ -202,7 +202,9 @@ fn function(habits: &Habits, rng: &mut Rng) -> Typed {
             let list: Vec<String> = (0..count).map(|_| int(rng, 1, 200)).collect();
             format!("{name}({})", list.join(comma))
         }
-        22 => format!("round({}.{:04}{comma}{})", int(rng, 1, 50), rng.below(10_000), rng.range(1, 3)),
+        22 => {
+            format!("round({}.{:04}{comma}{})", int(rng, 1, 50), rng.below(10_000), rng.range(1, 3))
+        }
         _ => return any.wrap("sqrt ", ""),
     };
     Typed::same(&text)

@@ -174,7 +174,9 @@ impl Phrases {
             self.families.push(Family { name, weight: 1.0, parts, ..Family::default() });
             return Ok(());
         }
-        if let Some((name, pattern)) = line.strip_prefix('@').and_then(|rest| rest.split_once(" = ")) {
+        if let Some((name, pattern)) =
+            line.strip_prefix('@').and_then(|rest| rest.split_once(" = "))
+        {
             let name = name.trim();
             if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
                 bail!("a macro's name is letters and digits");
@@ -183,10 +185,14 @@ impl Phrases {
             self.macros.insert(name.into(), pattern);
             return Ok(());
         }
-        if let Some((name, words)) = line.strip_prefix("list ").and_then(|rest| rest.split_once(':'))
+        if let Some((name, words)) =
+            line.strip_prefix("list ").and_then(|rest| rest.split_once(':'))
         {
             let words = words.split(',').map(|word| word.trim().to_string());
-            self.lists.entry(name.trim().into()).or_default().extend(words.filter(|w| !w.is_empty()));
+            self.lists
+                .entry(name.trim().into())
+                .or_default()
+                .extend(words.filter(|w| !w.is_empty()));
             return Ok(());
         }
         if let Some(rest) = line.strip_prefix("term:") {
@@ -265,8 +271,9 @@ impl Phrases {
                         family.again.push((slot, parse(rest, macros)?));
                     }
                     _ => {
-                        let (names, kind) =
-                            line.split_once(" = ").with_context(|| format!("what is \"{line}\"?"))?;
+                        let (names, kind) = line
+                            .split_once(" = ")
+                            .with_context(|| format!("what is \"{line}\"?"))?;
                         for name in names.split_whitespace() {
                             family.slots.push((name.into(), kind.trim().into()));
                         }

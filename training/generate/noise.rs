@@ -103,8 +103,8 @@ fn sort(text: &str, family: &Family, phrases: &Phrases) -> Sort {
     let start: String = text.chars().take_while(|c| c.is_alphabetic() || *c == '\'').collect();
     match start.to_lowercase().as_str() {
         "what" | "what's" | "whats" | "how" | "which" => Sort::Question,
-        "can" | "could" | "would" | "will" | "do" | "does" | "is" | "are" | "please" | "i" | "who"
-        | "where" | "when" | "why" | "did" | "let's" | "lets" => Sort::Request,
+        "can" | "could" | "would" | "will" | "do" | "does" | "is" | "are" | "please" | "i"
+        | "who" | "where" | "when" | "why" | "did" | "let's" | "lets" => Sort::Request,
         word if phrases.lists.get("orders").is_some_and(|list| list.iter().any(|w| w == word)) => {
             Sort::Order
         }

@@ -185,8 +185,25 @@ fn short(value: &str) -> Option<String> {
 }
 
 const UNITS: [&str; 20] = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
     "nineteen",
 ];
 const TENS: [&str; 10] =
@@ -230,12 +247,8 @@ pub fn spoken(number: u64, rng: &mut Rng) -> String {
 }
 
 fn say(number: u64, joint: &str, and: &str, one: &str) -> String {
-    const SCALES: [(u64, &str); 4] = [
-        (1_000_000_000, "billion"),
-        (1_000_000, "million"),
-        (1000, "thousand"),
-        (100, "hundred"),
-    ];
+    const SCALES: [(u64, &str); 4] =
+        [(1_000_000_000, "billion"), (1_000_000, "million"), (1000, "thousand"), (100, "hundred")];
     for (scale, name) in SCALES {
         if number >= scale {
             let (count, rest) = (number / scale, number % scale);

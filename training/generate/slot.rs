@@ -54,9 +54,17 @@ pub struct Hand {
 impl Hand {
     pub fn choose(rng: &mut Rng) -> Self {
         const MONEY: [(&str, &str, &str); 11] = [
-            ("$", "", "$"), ("$", "", "$"), ("$", "", "$"), ("£", "", "£"), ("€", "", "€"),
-            ("", " dollars", " dollars"), ("", " euros", " euros"), ("", " pounds", " pounds"),
-            ("", " bucks", " bucks"), ("", "€", "€"), ("", " rupees", " rupees"),
+            ("$", "", "$"),
+            ("$", "", "$"),
+            ("$", "", "$"),
+            ("£", "", "£"),
+            ("€", "", "€"),
+            ("", " dollars", " dollars"),
+            ("", " euros", " euros"),
+            ("", " pounds", " pounds"),
+            ("", " bucks", " bucks"),
+            ("", "€", "€"),
+            ("", " rupees", " rupees"),
         ];
         Self { typing: Typing::choose(rng), money: *rng.pick(&MONEY) }
     }
@@ -149,7 +157,11 @@ pub fn one(
             })),
             "money" => {
                 let (sign, word, _) = hand.money;
-                let size = if sign.is_empty() { typed } else { number::typed(&value, Typing::Grouped, rng) };
+                let size = if sign.is_empty() {
+                    typed
+                } else {
+                    number::typed(&value, Typing::Grouped, rng)
+                };
                 typed = format!("{sign}{size}{word}");
                 sort = Sort::Money;
             }
@@ -160,13 +172,18 @@ pub fn one(
     Ok(match name {
         "list" => Some(list(rest, typing, rng)?),
         "word" => {
-            let words = phrases.lists.get(rest.trim()).with_context(|| format!("no list {rest}"))?;
+            let words =
+                phrases.lists.get(rest.trim()).with_context(|| format!("no list {rest}"))?;
             Some(Value::plain(rng.pick(words).as_str()))
         }
         "expr" => {
             let typed = expression::random(rest.trim(), rng);
             match super::calculate(&typed.call) {
-                Ok(_) => Some(Value { surface: typed.surface, fields: vec![typed.call], sort: Sort::Plain }),
+                Ok(_) => Some(Value {
+                    surface: typed.surface,
+                    fields: vec![typed.call],
+                    sort: Sort::Plain,
+                }),
                 Err(_) => None,
             }
         }
@@ -227,7 +244,8 @@ fn split_top(text: &str) -> Vec<&str> {
 
 fn list(rest: &str, typing: Typing, rng: &mut Rng) -> Result<Value> {
     let mut words = rest.splitn(3, ' ');
-    let (least, most) = (words.next().unwrap_or("2").parse()?, words.next().unwrap_or("5").parse()?);
+    let (least, most) =
+        (words.next().unwrap_or("2").parse()?, words.next().unwrap_or("5").parse()?);
     let kind = words.next().unwrap_or("int 1 100");
     let mut fields = Vec::new();
     for _ in 0..rng.range(least, most) {

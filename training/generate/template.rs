@@ -67,7 +67,8 @@ fn sequence(chars: &[char], at: &mut usize, macros: &Macros, inner: bool) -> Res
                 flush(&mut nodes, &mut text);
                 *at += 1;
                 let name = take_while(chars, at, |c| c.is_ascii_alphanumeric() || c == '_');
-                let pattern = macros.get(&name).with_context(|| format!("unknown macro @{name}"))?;
+                let pattern =
+                    macros.get(&name).with_context(|| format!("unknown macro @{name}"))?;
                 nodes.extend(pattern.iter().cloned());
             }
             _ => {

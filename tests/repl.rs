@@ -1,0 +1,158 @@
+//! The prompt where questions are typed, on a pseudo terminal that the
+//! `script` command makes. Where there is none, these tests say so.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A program on a terminal.
+struct Terminal {
+    child: Child,
+    keys: ChildStdin,
+    screen: Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Terminal {
+    /// None where there is no way to make a terminal.
+    fn open(folder: &Path, args: &str) -> Option<Self> {
+        let program = assert_cmd::cargo::cargo_bin("agent");
+        let mut child = Command::new("script")
+            .args(["-qec", &format!("{} {args}", program.display()), "/dev/null"])
+            .env("XDG_STATE_HOME", folder)
+            .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| eprintln!("skipped: no `script` command ({error})"))
+            .ok()?;
+        let keys = child.stdin.take().expect("its keyboard");
+        let mut output = child.stdout.take().expect("its screen");
+        let (send, screen) = channel();
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(length @ 1..) = output.read(&mut piece) {
+                if send.send(piece[..length].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Some(Self { child, keys, screen, seen: String::new() })
+    }
+
+    /// Presses keys.
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("pressed");
+        self.keys.flush().expect("pressed");
+    }
+
+    /// Waits until `text` is on the screen, and forgets what came before it.
+    fn wait_for(&mut self, text: &str) {
+        let limit = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return;
+            }
+            match self.screen.recv_timeout(limit.saturating_duration_since(Instant::now())) {
+                Ok(piece) => self.seen.push_str(&String::from_utf8_lossy(&piece)),
+                Err(RecvTimeoutError::Timeout) => panic!("no {text:?} in {:?}", self.seen),
+                Err(RecvTimeoutError::Disconnected) => panic!("ended: {text:?}, {:?}", self.seen),
+            }
+        }
+    }
+
+    fn exit_code(mut self) -> Option<i32> {
+        self.child.wait().expect("an end").code()
+    }
+}
+
+fn script(folder: &TempDir, replies: &[&str]) -> PathBuf {
+    let path = folder.path().join("script");
+    let replies: Vec<_> = replies
+        .iter()
+        .map(|reply| format!("{{\"action\": \"Final Answer\", \"action_input\": \"{reply}\"}}"))
+        .collect();
+    fs::write(&path, replies.join("\n---\n")).expect("written");
+    path
+}
+
+#[test]
+fn questions_commands_and_lines_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = script(&folder, &["first answer", "second answer", "third answer"]);
+    let args = format!("--script {}", script.display());
+    let Some(mut terminal) = Terminal::open(folder.path(), &args) else { return };
+    terminal.wait_for("/help for help");
+    terminal.wait_for("> ");
+    terminal.press("hello there\r");
+    terminal.wait_for("first answer");
+    terminal.wait_for("> ");
+    terminal.press("two \\\rlines\r");
+    terminal.wait_for("second answer");
+    terminal.wait_for("> ");
+    terminal.press("/mem\t\r");
+    terminal.wait_for("2 exchanges of at most 5");
+    terminal.wait_for("two \r\nlines");
+    terminal.wait_for("second answer");
+    terminal.wait_for("> ");
+    terminal.press("/wy\r");
+    terminal.wait_for("did you mean /why?");
+    terminal.wait_for("> ");
+    terminal.press("half a line\u{3}");
+    terminal.wait_for("Ctrl-C again");
+    terminal.wait_for("> ");
+    terminal.press("still alive?\r");
+    terminal.wait_for("third answer");
+    terminal.wait_for("> ");
+    terminal.press("\u{4}");
+    assert_eq!(terminal.exit_code(), Some(0));
+    let history = folder.path().join("llama-agent/history");
+    let history = fs::read_to_string(history).expect("a history");
+    assert!(history.contains("hello there") && history.contains("/memory"), "{history}");
+    // The next session remembers the lines: the arrow up brings the last one back.
+    let Some(mut terminal) = Terminal::open(folder.path(), &args) else { return };
+    terminal.wait_for("> ");
+    terminal.press("\u{1b}[A");
+    terminal.wait_for("still alive?");
+    terminal.press("\r");
+    terminal.wait_for("first answer");
+    terminal.wait_for("> ");
+    terminal.press("/exit\r");
+    assert_eq!(terminal.exit_code(), Some(0));
+}
+
+#[test]
+fn ctrl_c_twice_leaves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = script(&folder, &[]);
+    let args = format!("--script {}", script.display());
+    let Some(mut terminal) = Terminal::open(folder.path(), &args) else { return };
+    terminal.wait_for("> ");
+    terminal.press("\u{3}");
+    terminal.wait_for("Ctrl-C again");
+    terminal.wait_for("> ");
+    terminal.press("\u{3}");
+    assert_eq!(terminal.exit_code(), Some(130));
+}
+
+#[test]
+fn a_terminal_is_not_given_control_characters() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = script(&folder, &["\\u001b[31mred"]);
+    let args = format!("--script {}", script.display());
+    let Some(mut terminal) = Terminal::open(folder.path(), &args) else { return };
+    terminal.wait_for("> ");
+    terminal.press("paint\r");
+    terminal.wait_for("\\u{1b}[31mred");
+    terminal.wait_for("> ");
+    terminal.press("\u{4}");
+    assert_eq!(terminal.exit_code(), Some(0));
+}
