@@ -156,6 +156,24 @@ fn exit_codes_are_as_documented() {
     }
 }
 
+#[test]
+fn a_full_disk_is_an_error() {
+    let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else {
+        eprintln!("skipped: there is no /dev/full here");
+        return;
+    };
+    let place = Place::new();
+    let script = place.file("power", POWER);
+    let output = Process::new(assert_cmd::cargo::cargo_bin("agent"))
+        .args(["ask", "q", "--script"])
+        .arg(script)
+        .stdout(full)
+        .output()
+        .expect("a run");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!output.stderr.is_empty());
+}
+
 #[cfg(not(feature = "embedded-model"))]
 #[test]
 fn without_a_model_the_program_says_what_to_do() {

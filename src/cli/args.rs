@@ -88,8 +88,7 @@ pub struct ModelArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Prompt")]
 pub struct PromptArgs {
-    /// How the conversation is written down for the model (default: the
-    /// model file's own chat template where it has one that fits, otherwise react).
+    /// How the conversation is written down for the model (default: react).
     #[arg(long, global = true, value_enum)]
     pub dialect: Option<DialectName>,
     /// Use the prompts in this folder instead of those built in.
