@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 device=${DEVICE:-cuda}
 work=${WORK:-target/training}
-out=${OUT:-models/llama-agent.gguf}
+out=${OUT:-models/calculator.gguf}
 vocabulary=${VOCABULARY:-$work/vocabulary.gguf}
 generate=${GENERATE:-target/release/generate}
 cores=$(nproc)

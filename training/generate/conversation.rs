@@ -33,10 +33,12 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// What the model writes, reply by reply.
+    /// What the model writes after `Assistant:`, reply by reply. The prompt
+    /// ends without a space, so each begins with one.
     pub fn replies(&self) -> Vec<String> {
-        let calls = self.calls.iter().map(|call| render(&call.tool, &call.input));
-        calls.chain([render(FINAL_ANSWER, &self.answer)]).collect()
+        let calls = self.calls.iter().map(|call| (&*call.tool, &*call.input));
+        let steps = calls.chain([(FINAL_ANSWER, &*self.answer)]);
+        steps.map(|(action, input)| format!(" {}", render(action, input))).collect()
     }
 
     /// The part of the family's name before the dot.
@@ -108,13 +110,14 @@ impl<'a> Said<'a> {
             return self.again(phrases, rng);
         }
         let follow = self.last().is_some() && rng.chance(0.5);
+        let known = self.known();
         let family = choose(phrases, rng, |family| {
             family.follows == follow
+                && !(family.before && !known.contains_key("before"))
                 && !(family.first && self.counted)
                 && family.tools().all(|tool| tools.iter().any(|listed| listed.name == tool))
         });
         let Some(family) = family else { return Ok(false) };
-        let known = self.known();
         let hand = Hand::choose(rng);
         let Some(slots) = fill(family, phrases, &known, hand, rng)? else { return Ok(false) };
         self.tell(Asked { family, slots, hand }, phrases, tools, rng)

@@ -32,7 +32,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::template::{Macros, Pattern, parse};
+use super::template::{Macros, Pattern, parse, slots};
 
 /// What a slot is filled with; see `slot.rs`.
 pub type Kind = String;
@@ -70,6 +70,8 @@ pub struct Family {
     pub bare: bool,
     pub story: bool,
     pub many: bool,
+    /// It speaks of the result before the last as well.
+    pub before: bool,
 }
 
 impl Family {
@@ -292,8 +294,10 @@ impl Phrases {
         self.shares.get(category).copied().unwrap_or(5.0) * family.weight / all.max(f64::EPSILON)
     }
 
-    fn check(&self) -> Result<()> {
-        for family in &self.families {
+    fn check(&mut self) -> Result<()> {
+        for family in &mut self.families {
+            let calls = family.parts.iter().flat_map(|part| &part.calls);
+            family.before = calls.flat_map(|call| slots(&call.input)).any(|slot| slot == "before");
             for part in &family.parts {
                 if part.asks.is_empty() || part.answers.is_empty() {
                     bail!("{} has a turn without ask or answer", family.name);

@@ -5,11 +5,14 @@
 //! lines, `generate check` tries every question of every family.
 
 mod conversation;
+mod emit;
 mod expression;
 mod family;
 mod noise;
 mod number;
 mod rng;
+mod sample;
+mod shard;
 mod slot;
 mod system;
 mod template;
@@ -24,6 +27,7 @@ use serde_json::json;
 
 use conversation::{Conversation, conversation};
 use family::Phrases;
+use llama_agent::agent::prompts::Prompts;
 use llama_agent::tool::Tool;
 use llama_agent::tool::calculator::Calculator;
 use rng::Rng;
@@ -56,6 +60,27 @@ enum Command {
         #[arg(long)]
         system: bool,
     },
+    /// Prints conversations as the model sees them, to learn the vocabulary from.
+    Paper {
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        #[arg(long, default_value_t = 1000)]
+        count: u64,
+    },
+    /// Writes a shard of token ids to train on.
+    Shard {
+        /// A GGUF file with the vocabulary.
+        #[arg(long)]
+        vocabulary: PathBuf,
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        #[arg(long, default_value_t = 4096)]
+        count: u64,
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Prints the hash of the shipped prompts.
+    Hash,
     /// Prints cases for the evaluation as JSON lines.
     Eval {
         #[arg(long)]
@@ -129,6 +154,13 @@ fn main() -> Result<()> {
                 write_text(&conversation(&phrases, &chosen.tools, &mut rng)?, &mut out)?;
             }
         }
+        Command::Paper { seed, count } => {
+            emit::paper(&phrases(folder, false)?, seed, count, &mut out)?;
+        }
+        Command::Shard { vocabulary, seed, count, out } => {
+            emit::shard(&phrases(folder, false)?, &vocabulary, seed, count, &out)?;
+        }
+        Command::Hash => writeln!(out, "{}", Prompts::shipped().hash()?)?,
         Command::Eval { kind, seed, count } => {
             let phrases = phrases(folder, matches!(kind, Kind::Phrasings))?;
             let tools = system::System::shipped().tools;

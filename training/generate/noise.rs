@@ -50,7 +50,7 @@ pub fn written(
         if rng.chance(if sort == Sort::Story { 0.12 } else { 0.3 })
             && let Some(before) = around(phrases.before.get(key(sort)), rng)?
         {
-            text = format!("{before} {text}");
+            text = format!("{} {text}", before.trim_end());
         }
         if rng.chance(if sort == Sort::Story { 0.05 } else { 0.14 })
             && !text.ends_with(['?', '.', '!'])

@@ -9,9 +9,18 @@ use llama_agent::agent::event::Outcome;
 use llama_agent::agent::prompts::Prompts;
 use llama_agent::agent::{Agent, Options};
 use llama_agent::chat::{Cancel, Dialect, Origin, Prompt, Segment};
-use llama_agent::llama::tokenizer::Tokenizer;
+use llama_agent::llama::Tokenizer;
 use llama_agent::llm::{Completion, End, Llm, LlmError, Request, Stats};
 use llama_agent::tool::Registry;
+
+/// What the model saw and wrote up to an answer.
+pub struct Paper {
+    seen: Vec<Segment>,
+    /// Segments of the system part.
+    system: usize,
+    /// The model's segments from here on are what it is to learn.
+    learn: usize,
+}
 
 /// Token ids to train on: the system part, what follows it, and for each id of
 /// the latter whether the model is to learn to write it.
@@ -24,7 +33,7 @@ pub struct Sample {
 /// A question and the replies it leads to, the last of them an answer.
 pub struct Exchange<'a> {
     pub question: &'a str,
-    /// As `chat::reply::render` writes them.
+    /// As they follow `Assistant:`.
     pub replies: &'a [String],
 }
 
@@ -52,8 +61,7 @@ impl Llm for Player {
     ) -> Result<Completion, LlmError> {
         let mut witness = self.witness();
         let text = witness.script.pop_front().ok_or(LlmError::ScriptEnded(0))?;
-        // The prompt ends in `Assistant:`, and words start with a space.
-        let reply = Segment::new(Origin::Model, format!(" {text}"));
+        let reply = Segment::new(Origin::Model, text);
         witness.seen = request.prompt.segments.clone();
         witness.seen.push(reply.clone());
         Ok(Completion { reply, end: End::Closed, stats: Stats::default() })
@@ -72,31 +80,27 @@ impl Llm for Player {
     }
 }
 
-/// Plays a conversation and returns what there is to learn from it: one sample
+/// Plays a conversation and returns what there is to learn from it: one paper
 /// of all exchanges as long as the window holds them, then one for each time
 /// it has moved, of which only the newest exchange is to be learnt, because
 /// the others were written when more was in sight.
-pub fn samples(
+///
+/// # Errors
+/// A conversation that does not go as written.
+pub fn play(
     exchanges: &[Exchange],
     prompts: &Prompts,
     tools: Registry,
     persona: Option<&str>,
-    tokenizer: &Tokenizer,
-) -> Result<Vec<Sample>> {
+) -> Result<Vec<Paper>> {
     let options = Options { strict: true, ..Options::default() };
     let window = options.memory;
     let witness = Arc::new(Mutex::new(Witness::default()));
     let player = Player(witness.clone());
-    let mut agent = Agent::new(
-        Box::new(Player(witness)),
-        tools,
-        Dialect::React,
-        prompts.clone(),
-        persona,
-        options,
-    )?;
+    let llm = Box::new(Player(witness));
+    let mut agent = Agent::new(llm, tools, Dialect::React, prompts.clone(), persona, options)?;
     let system = agent.prompt().segments.len();
-    let mut samples = Vec::new();
+    let mut papers = Vec::new();
     for (index, exchange) in exchanges.iter().enumerate() {
         player.witness().script.extend(exchange.replies.iter().cloned());
         let outcome = agent
@@ -106,29 +110,35 @@ pub fn samples(
         if !matches!(outcome, Outcome::Answered(_)) || left > 0 {
             bail!("\"{}\" ends in {outcome:?} with {left} replies left", exchange.question);
         }
-        let moved = index > window;
-        if moved || index == window || index + 1 == exchanges.len() {
+        if index >= window || index + 1 == exchanges.len() {
             let seen = std::mem::take(&mut player.witness().seen);
-            // The newest exchange begins behind the last frame that a question's reminder opens.
-            let newest = if moved { newest_exchange(&seen, exchange.question) } else { system };
-            samples.push(sample(&seen, system, newest, tokenizer));
+            // The newest exchange begins at the last thing a person said.
+            let newest = seen.iter().rposition(|segment| segment.origin == Origin::Person);
+            let learn = if index > window { newest.unwrap_or(system) } else { system };
+            papers.push(Paper { seen, system, learn });
         }
     }
-    Ok(samples)
+    Ok(papers)
 }
 
-/// Where the last exchange begins: at its question, the last thing a person said.
-fn newest_exchange(seen: &[Segment], question: &str) -> usize {
-    let said = seen.iter().rposition(|segment| segment.origin == Origin::Person);
-    said.unwrap_or_else(|| unreachable!("\"{question}\" was asked"))
-}
-
-fn sample(seen: &[Segment], system: usize, newest: usize, tokenizer: &Tokenizer) -> Sample {
-    let prefix = tokenizer.encode_prompt(&seen[..system].iter().cloned().collect());
-    let (mut body, mut written) = (Vec::new(), Vec::new());
-    for (index, segment) in seen.iter().enumerate().skip(system) {
-        body.extend(tokenizer.encode(&segment.text, segment.origin == Origin::Frame, false));
-        written.resize(body.len(), segment.origin == Origin::Model && index >= newest);
+impl Paper {
+    /// The system part and what follows it, as text.
+    pub fn texts(&self) -> (String, String) {
+        let text = |segments: &[Segment]| segments.iter().map(|segment| &*segment.text).collect();
+        let (system, body) = self.seen.split_at(self.system);
+        (text(system), text(body))
     }
-    Sample { prefix, body, written }
+
+    /// The same as token ids.
+    pub fn sample(&self, tokenizer: &Tokenizer) -> Sample {
+        let (system, rest) = self.seen.split_at(self.system);
+        let prefix = tokenizer.encode_prompt(&system.iter().cloned().collect());
+        let (mut body, mut written) = (Vec::new(), Vec::new());
+        for (index, segment) in rest.iter().enumerate() {
+            body.extend(tokenizer.encode(&segment.text, segment.origin == Origin::Frame, false));
+            let learn = segment.origin == Origin::Model && self.system + index >= self.learn;
+            written.resize(body.len(), learn);
+        }
+        Sample { prefix, body, written }
+    }
 }

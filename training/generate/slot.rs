@@ -31,6 +31,7 @@ pub enum Sort {
     Plain,
     List,
     Money,
+    Term,
 }
 
 impl Value {
@@ -190,7 +191,7 @@ pub fn one(
         "term" => {
             let depth = if rng.chance(0.4) { 2 } else { 1 };
             let (surface, call) = term(phrases, depth, hand, rng)?;
-            Some(Value { surface, fields: vec![call], sort: Sort::Plain })
+            Some(Value { surface, fields: vec![call], sort: Sort::Term })
         }
         "calc" => {
             let text = input(&parse(rest, &phrases.macros)?, slots)?;
@@ -268,7 +269,19 @@ fn list(rest: &str, typing: Typing, rng: &mut Rng) -> Result<Value> {
 
 /// A worded value, with other values inside.
 fn term(phrases: &Phrases, depth: usize, hand: Hand, rng: &mut Rng) -> Result<(String, String)> {
-    let term = rng.pick(&phrases.terms);
+    term_of(phrases, phrases.terms.len(), depth, hand, rng)
+}
+
+/// One of the first `among` terms, or any: those with a list in them come
+/// last in the file, because a list inside another phrase cannot be read.
+fn term_of(
+    phrases: &Phrases,
+    among: usize,
+    depth: usize,
+    hand: Hand,
+    rng: &mut Rng,
+) -> Result<(String, String)> {
+    let term = rng.pick(&phrases.terms[..among]);
     let mut inner = Slots::new();
     for name in super::template::slots(&term.call) {
         if inner.contains_key(&name) {
@@ -276,8 +289,12 @@ fn term(phrases: &Phrases, depth: usize, hand: Hand, rng: &mut Rng) -> Result<(S
         }
         let deeper = depth > 1 && matches!(name.as_str(), "x" | "y") && rng.chance(0.55);
         let value = if deeper {
-            let (surface, call) = self::term(phrases, depth - 1, hand, rng)?;
-            Value { surface, fields: vec![call], sort: Sort::Plain }
+            let lists = |term: &super::family::Term| {
+                super::template::slots(&term.call).iter().any(|slot| slot == "xs")
+            };
+            let among = phrases.terms.iter().position(lists).unwrap_or(phrases.terms.len());
+            let (surface, call) = term_of(phrases, among, depth - 1, hand, rng)?;
+            Value { surface, fields: vec![call], sort: Sort::Term }
         } else {
             let kind = match name.as_str() {
                 "p" => "pct",
@@ -326,6 +343,17 @@ fn field(value: &Value, filter: &str) -> Result<String> {
     value.fields.get(index).cloned().with_context(|| format!("no field {index}"))
 }
 
+/// One pair of brackets, or one function's, holds all of it.
+fn enclosed(text: &str) -> bool {
+    let start = text.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+    let mut depth = 0i32;
+    start.starts_with('(')
+        && start.char_indices().all(|(at, c)| {
+            depth += i32::from(c == '(') - i32::from(c == ')');
+            depth > 0 || at + 1 == start.len()
+        })
+}
+
 /// A pattern as an expression. A negative number is put in brackets unless it
 /// begins the expression or an argument and no power follows.
 pub fn input(pattern: &Pattern, slots: &Slots) -> Result<String> {
@@ -345,6 +373,21 @@ pub fn input(pattern: &Pattern, slots: &Slots) -> Result<String> {
                         let tight = ["**", "^", "!", "%"].iter().any(|sign| next.starts_with(sign));
                         let starts = out.is_empty() || out.ends_with(['(', ',']);
                         if starts && !tight { text.clone() } else { format!("({text})") }
+                    }
+                    _ if value.sort == Sort::Term => {
+                        let alone = pattern.len() == 1;
+                        let power = matches!(pattern.get(index + 1),
+                            Some(Node::Text(text)) if text.starts_with("**"));
+                        let argument = out.ends_with('(')
+                            && matches!(pattern.get(index + 1),
+                                Some(Node::Text(text)) if text.starts_with(')'));
+                        if (alone || argument) && enclosed(text) && text.starts_with('(') {
+                            text[1..text.len() - 1].to_string()
+                        } else if power && !enclosed(text) {
+                            format!("({text})")
+                        } else {
+                            text.clone()
+                        }
                     }
                     _ => text.clone(),
                 };
