@@ -35,7 +35,7 @@ pub enum Command {
         question: Vec<String>,
     },
     /// Run conversation files and check what is expected in them.
-    #[command(after_help = exit::HELP, after_long_help = conversation::HELP)]
+    #[command(after_help = exit::HELP, after_long_help = format!("{}\n\n{}", conversation::HELP, exit::HELP))]
     Test {
         /// The conversation files, one case each.
         #[arg(required = true, value_name = "FILE")]
@@ -88,8 +88,7 @@ pub struct ModelArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Prompt")]
 pub struct PromptArgs {
-    /// How the conversation is written down for the model (default: the
-    /// model file's own chat template where it has one that fits, otherwise react).
+    /// How the conversation is written down for the model (default: react).
     #[arg(long, global = true, value_enum)]
     pub dialect: Option<DialectName>,
     /// Use the prompts in this folder instead of those built in.

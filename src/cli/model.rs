@@ -1,13 +1,15 @@
 //! Which model runs: a file that was named, a script, or the one built in.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use super::args::ModelArgs;
+use super::args::{self, ModelArgs};
 use super::conversation;
+use crate::agent::prompts::Prompts;
 use crate::chat::{Cancel, Prompt};
 use crate::llama::{Gguf, Portable, Tokenizer};
 use crate::llm::local::Local;
@@ -18,42 +20,66 @@ use crate::llm::{Completion, Llm, LlmError, Request};
 /// counts bytes as tokens, so this is in proportion to a usual context.
 pub const SCRIPT_CONTEXT: usize = 65_536;
 
+/// Where a model file says which prompts it was trained with: their hash.
+const PROMPTS: &str = "llama_agent.prompts.sha256";
+
 /// Opens the model that the command line asks for.
 ///
 /// # Errors
 /// There is none, or it cannot be opened: one sentence that says what to do.
-pub fn open(args: &ModelArgs) -> Result<Box<dyn Llm>> {
-    if let Some(script) = &args.script {
+pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
+    let ModelArgs { model, context, script, .. } = &shared.model;
+    if let Some(script) = script {
         let replies = replies(script)?;
-        return Ok(Box::new(Scripted::new(replies, args.context.unwrap_or(SCRIPT_CONTEXT))));
+        return Ok(Box::new(Scripted::new(replies, context.unwrap_or(SCRIPT_CONTEXT))));
     }
-    match &args.model {
-        Some(path) => local(path, args),
-        None => embedded(args),
-    }
+    let local = match model {
+        Some(path) => named(path, shared)?,
+        None => embedded(shared)?,
+    };
+    Ok(Box::new(local))
 }
 
-fn local(path: &Path, args: &ModelArgs) -> Result<Box<dyn Llm>> {
-    let Some(tokenizer) = &args.tokenizer else {
-        return Ok(Box::new(Local::open(path, args.context)?));
-    };
+/// The model of a file, with the tokenizer of another where one is named.
+fn named(path: &Path, shared: &args::Shared) -> Result<Local> {
     let gguf = Gguf::open(path)?;
-    let engine = Portable::new(&gguf, args.context)?;
-    Ok(Box::new(Local::new(Box::new(engine), Tokenizer::from_json(tokenizer)?)?))
+    warn_of_prompts(&gguf, shared);
+    let context = shared.model.context;
+    Ok(match &shared.model.tokenizer {
+        Some(tokenizer) => {
+            let engine = Portable::new(&gguf, context)?;
+            Local::new(Box::new(engine), Tokenizer::from_json(tokenizer)?)?
+        }
+        None => Local::open(path, context)?,
+    })
 }
 
 /// The model that is compiled in.
 #[cfg(feature = "embedded-model")]
-static EMBEDDED: &[u8] = include_bytes!("../../models/calculator.gguf");
-
-#[cfg(feature = "embedded-model")]
-fn embedded(args: &ModelArgs) -> Result<Box<dyn Llm>> {
-    Ok(Box::new(Local::from_bytes(EMBEDDED, args.context).context("the model built in")?))
+fn embedded(shared: &args::Shared) -> Result<Local> {
+    static BYTES: &[u8] = include_bytes!("../../models/calculator.gguf");
+    let gguf = Gguf::from_bytes(BYTES)?;
+    warn_of_prompts(&gguf, shared);
+    Ok(Local::from_gguf(&gguf, shared.model.context)?)
 }
 
 #[cfg(not(feature = "embedded-model"))]
-fn embedded(_: &ModelArgs) -> Result<Box<dyn Llm>> {
+fn embedded(_: &args::Shared) -> Result<Local> {
     anyhow::bail!("this build has no model in it: name a Llama model file with --model PATH.gguf")
+}
+
+/// Says so if a model was trained with other prompts than it will be given.
+fn warn_of_prompts(gguf: &Gguf, shared: &args::Shared) {
+    let given = shared.prompt.prompts.as_deref();
+    // Prompts that cannot be read are reported where they are used.
+    let given = given.and_then(|folder| Prompts::from_folder(folder).ok()?.hash().ok());
+    if let (Some(trained), Some(given)) = (gguf.text(PROMPTS), given)
+        && trained != given
+    {
+        let what = "this model was trained with other prompts than those of --prompts, and may \
+                    do worse with them";
+        let _ = writeln!(io::stderr(), "warning: {what}");
+    }
 }
 
 /// The replies in a script: those of a conversation file, or the parts of the

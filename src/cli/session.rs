@@ -33,7 +33,7 @@ impl Session {
     /// `NoModel` if there is none; prompts that cannot be used.
     pub fn open(shared: &Shared, face: Box<dyn Face>) -> Result<Self, Failure> {
         let interrupt = Interrupt::install()?;
-        let llm = model::open(&shared.model).map_err(Failure::no_model)?;
+        let llm = model::open(shared).map_err(Failure::no_model)?;
         let agent = agent(llm, shared, &Settings::default())?;
         Ok(Self { agent, face, interrupt })
     }

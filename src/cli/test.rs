@@ -121,7 +121,7 @@ impl Tester<'_> {
         let model = match &self.model {
             Some(model) => model.clone(),
             None => {
-                let opened = model::open(&self.shared.model).map_err(Failure::no_model)?;
+                let opened = model::open(self.shared).map_err(Failure::no_model)?;
                 self.model.insert(model::Shared::new(opened)).clone()
             }
         };

@@ -139,8 +139,8 @@ pub fn outcome(record: &Record) -> String {
 /// Every number in a text, thousands separators aside.
 fn numbers(text: &str) -> impl Iterator<Item = f64> {
     static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.?\d+(?:[eE][-+]?\d+)?")
-            .expect("a valid pattern")
+        let number = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+";
+        Regex::new(&format!(r"[-−]?(?:{number})(?:[eE][-+]?\d+)?")).expect("a valid pattern")
     });
     NUMBER
         .find_iter(text)
