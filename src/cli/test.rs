@@ -174,10 +174,19 @@ fn show(result: &TurnResult, out: &mut Sink) -> io::Result<()> {
     let (style, verdict) = if result.passed() { (RIGHT, "ok  ") } else { (WRONG, "FAIL") };
     out.styled(style, &format!("  {verdict}  "))?;
     let steps = words::plural(result.record.steps, "step");
-    out.text(&result.question.replace('\n', " "))?;
+    out.text(&short(&result.question))?;
     out.line(DIM, &format!("  ({steps}, {})", words::seconds(result.time)))?;
     for (line, why) in &result.failures {
         out.line(WRONG, &format!("        line {line}: {why}"))?;
     }
     Ok(())
+}
+
+/// A question on one line, its end left out if it is long.
+fn short(question: &str) -> String {
+    let line = question.replace(['\n', '\r'], " ");
+    match line.char_indices().nth(72) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
