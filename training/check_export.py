@@ -13,35 +13,12 @@ import numpy as np
 import torch
 import xllamacpp
 
-import gguf_file as gguf
-from model import CONTEXT, Llama, Shape
+from export import load
+from model import CONTEXT
 from samples import Shard
 
 # llama.cpp rounds activations to eight bits as well, so logits agree to about this much.
 NEAR = 0.1
-
-
-def load(path):
-    """The file's model in PyTorch."""
-    file = gguf.Reader(path)
-    size = {
-        "layers": "llama.block_count",
-        "width": "llama.embedding_length",
-        "heads": "llama.attention.head_count",
-        "kv_heads": "llama.attention.head_count_kv",
-        "hidden": "llama.feed_forward_length",
-    }
-    shape = Shape(
-        len(file.value("tokenizer.ggml.tokens")), **{field: file.value(key) for field, key in size.items()}
-    )
-    model = Llama(shape)
-    model.load_state_dict(
-        {
-            name: torch.from_numpy(file.tensors[name if name.endswith(".weight") else f"{name}.weight"].copy())
-            for name in model.state_dict()
-        }
-    )
-    return model
 
 
 def serve(path):

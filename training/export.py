@@ -8,7 +8,7 @@ import argparse
 import torch
 
 import gguf_file as gguf
-from model import CONTEXT, EPSILON, HEAD, THETA, Shape
+from model import CONTEXT, EPSILON, HEAD, THETA, Llama, Shape
 
 # Of GGUF's `general.file_type`: mostly Q8_0.
 MOSTLY_Q8_0 = 7
@@ -53,6 +53,29 @@ def export(checkpoint, vocabulary, out, name, prompts):
         raise SystemExit(f"the vocabulary has {count} tokens, the model {shape.vocabulary}")
     tokenizer = {key: entry for key, entry in words.items() if key.startswith("tokenizer.")}
     gguf.write(out, description(shape, name, prompts) | tokenizer, dict(tensors(checkpoint["weights"])))
+
+
+def load(path):
+    """The model of a GGUF file in PyTorch, its weights as they were rounded."""
+    file = gguf.Reader(path)
+    size = {
+        "layers": "llama.block_count",
+        "width": "llama.embedding_length",
+        "heads": "llama.attention.head_count",
+        "kv_heads": "llama.attention.head_count_kv",
+        "hidden": "llama.feed_forward_length",
+    }
+    shape = Shape(
+        len(file.value("tokenizer.ggml.tokens")), **{field: file.value(key) for field, key in size.items()}
+    )
+    model = Llama(shape)
+    model.load_state_dict(
+        {
+            name: torch.from_numpy(file.tensors[name if name.endswith(".weight") else f"{name}.weight"].copy())
+            for name in model.state_dict()
+        }
+    )
+    return model
 
 
 def main():

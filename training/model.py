@@ -126,5 +126,7 @@ class Llama(nn.Module):
 
 
 def score(x, norm, embedding, labels, weights):
-    logits = F.linear(rms_norm(x, norm), embedding).float()
+    # Rounded to bfloat16, the two best logits would often be equal.
+    with torch.autocast(x.device.type, enabled=False):
+        logits = F.linear(rms_norm(x, norm), embedding)
     return F.cross_entropy(logits, labels, reduction="none") * weights, logits.argmax(-1) == labels

@@ -16,14 +16,14 @@ out=${OUT:-models/calculator.gguf}
 vocabulary=${VOCABULARY:-$work/vocabulary.gguf}
 generate=${GENERATE:-target/release/generate}
 cores=$(nproc)
-workers=${WORKERS:-$((cores > 4 ? cores - 3 : 1))}
+workers=${WORKERS:-$((cores > 2 ? cores / 2 : 1))}
 mkdir -p "$work" "$(dirname "$out")"
 
 if [ -z "${GENERATE:-}" ]; then
     cargo build --release --features training --bin generate
 fi
 if [ -z "${VOCABULARY:-}" ]; then
-    "$generate" paper --seed 1 --count 20000 | python3 training/vocabulary.py "$vocabulary" --size 3072
+    "$generate" paper --seed 1 --count 20000 | python3 training/vocabulary.py "$vocabulary" --size 2048
 fi
 
 if [ "$device" = cpu ]; then

@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,9 @@ from samples import Shard
 
 # Shards that must have been seen before one is handed out again, and that are kept for it.
 ENOUGH, KEPT = 8, 256
+
+# Generator processes that may fail before training stops for want of data.
+FAILURES = 50
 
 
 class Folder:
@@ -49,7 +53,7 @@ class Generators:
         self.spool.mkdir(parents=True, exist_ok=True)
         self.seed, self.expected, self.ready, self.seen = first_seed, first_seed, {}, []
         self.changed, self.room = threading.Condition(), threading.Semaphore(workers * ahead)
-        self.running, self.failure, self.closed = set(), None, False
+        self.running, self.failures, self.closed = set(), 0, False
         self.fresh = self.again = 0
         self.rng = np.random.default_rng(first_seed)
         for _ in range(workers):
@@ -75,12 +79,18 @@ class Generators:
             try:
                 shard = self.make(seed)
             except Exception as problem:
-                shard, self.failure = None, problem
+                shard = None
+                if not self.closed:
+                    print(problem, file=sys.stderr, flush=True)
             with self.changed:
                 if shard is not None:
                     self.ready[seed] = shard
+                else:
+                    # In a reproducible run no seed may be missing; otherwise a few may.
+                    self.failures += 1
+                    self.room.release()
                 self.changed.notify_all()
-                if shard is None:
+                if self.failures > (0 if self.patient else FAILURES):
                     return
 
     def __iter__(self):
@@ -93,8 +103,8 @@ class Generators:
                 self.again += 1
                 return self.seen[self.rng.integers(len(self.seen))]
             while not (self.expected in self.ready if self.patient else self.ready):
-                if self.failure:
-                    raise self.failure
+                if self.failures > (0 if self.patient else FAILURES):
+                    raise RuntimeError("the generator fails")
                 self.changed.wait()
             shard = self.ready.pop(self.expected if self.patient else min(self.ready))
             self.expected += 1

@@ -23,6 +23,7 @@ import torch
 
 from attention import BLOCK, Flex, Loop
 from evaluate import evaluate
+from export import load
 from model import Llama, Shape
 from optimizer import optimizers
 from samples import Shard, batches
@@ -39,14 +40,14 @@ def arguments():
     source.add_argument("--data", help="folder of *.shard files")
     parser.add_argument("--eval", help="held-out shard; without it, the generator's with a seed kept for that")
     parser.add_argument("--out", required=True, help="checkpoint to write")
-    parser.add_argument("--start", help="checkpoint whose weights to start from")
+    parser.add_argument("--start", help="GGUF file of the same shape and vocabulary whose weights to start from")
     parser.add_argument("--spool", default="/dev/shm/llama-agent-shards", help="folder for shards in flight")
     parser.add_argument("--workers", type=int, default=1, help="generator processes")
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float, help="time for training, start and compilation not counted")
     length.add_argument("--steps", type=int, help="length in steps instead: the same numbers every time")
     parser.add_argument("--tokens", type=int, default=65536, help="tokens in a batch, a multiple of 128")
-    parser.add_argument("--vocabulary-size", type=int, default=3072)
+    parser.add_argument("--vocabulary-size", type=int, default=2048)
     for name, value in vars(Shape(0)).items():
         if name != "vocabulary":
             parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
@@ -99,7 +100,7 @@ class Trainer:
         shape = {name: getattr(options, name) for name in vars(Shape(0)) if name != "vocabulary"}
         self.model = Llama(Shape(options.vocabulary_size, **shape)).to(options.device)
         if options.start:
-            self.model.load_state_dict(torch.load(options.start, map_location=options.device)["weights"])
+            self.model.load_state_dict(load(options.start).state_dict())
         self.optimizers = optimizers(
             self.model, not options.adam, options.adam_lr, options.muon_lr, options.weight_decay
         )

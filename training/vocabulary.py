@@ -25,7 +25,11 @@ SPACE = "▁"
 
 # An operator or a bracket is a token of its own, so that an expression is always cut the same way,
 # whoever wrote it. The power sign and a sign after a space are the exceptions.
-ALONE = re.compile(r"[-+*/^()%×÷−√π°²³<>=]")
+ALONE = re.compile(r"[-+*/^()%×÷−√π°²³<>=→£€$]")
+
+
+# What stands around every question and reply: a token each, because every reply pays for them.
+FRAME = ["▁```json", '{"action":', '▁"action_input":', "[INST]", "▁[/INST]", "User:", "Assistant:", "Observation:"]
 
 
 def wanted(piece):
@@ -34,6 +38,27 @@ def wanted(piece):
     if len(bare) <= 1 or bare == "**":
         return True
     return not ALONE.search(bare)
+
+
+def split(word, rank):
+    """How byte-pair encoding cuts a word: the pair whose merge ranks first is merged first."""
+    parts = list(word)
+    while True:
+        pairs = [rank.get(left + right, len(rank)) for left, right in zip(parts, parts[1:])]
+        if not pairs or min(pairs) == len(rank):
+            return parts
+        at = pairs.index(min(pairs))
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+
+
+def frame(merged):
+    """The pieces to add behind the merged ones so that each of `FRAME` ends as one token: what it is
+    cut into so far, joined from the left. As they rank last, nothing else is cut differently."""
+    added = []
+    for word in FRAME:
+        parts = split(word, {piece: rank for rank, piece in enumerate(merged + added)})
+        added += ["".join(parts[:count]) for count in range(2, len(parts) + 1)]
+    return added
 
 
 def train(lines, size):
@@ -70,7 +95,11 @@ def train(lines, size):
     room = size - len(SPECIAL) - 256 - len(characters)
     if len(merged) < room:
         raise SystemExit(f"only {len(merged)} pieces for {room} places: give more text or a smaller --size")
-    return merged[:room] + characters
+    # A shorter list of merges may cut the frame into more pieces, which take more places.
+    kept = room
+    while kept + len(frame(merged[:kept])) > room:
+        kept -= 1
+    return merged[: room - len(frame(merged[:kept]))] + frame(merged[:kept]) + characters
 
 
 def metadata(pieces):
@@ -98,7 +127,7 @@ def metadata(pieces):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("out", help="the GGUF file to write")
-    parser.add_argument("--size", type=int, default=3072, help="tokens in all")
+    parser.add_argument("--size", type=int, default=2048, help="tokens in all")
     arguments = parser.parse_args()
     lines = (line.rstrip("\n") for line in io.TextIOWrapper(sys.stdin.buffer, "utf-8", newline="\n"))
     gguf.write(arguments.out, metadata(train((line for line in lines if line), arguments.size)), {})

@@ -6,6 +6,7 @@ pub mod error;
 pub mod gguf;
 mod ops;
 pub mod portable;
+mod q8;
 pub mod tokenizer;
 
 pub use config::LlamaConfig;

@@ -110,7 +110,7 @@ mod plain {
 }
 
 /// The f32 values of a contiguous tensor.
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let (CpuStorage::F32(all), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
         candle_core::bail!("contiguous f32 is needed");
     };

@@ -11,6 +11,7 @@ use super::config::{LlamaConfig, Rope};
 use super::error::ModelError;
 use super::gguf::Gguf;
 use super::ops::{self, Heads};
+use super::q8::Q8Matrix;
 use super::{Forward, Want};
 use crate::chat::Cancel;
 
@@ -28,8 +29,8 @@ pub struct Portable {
     embedding: Embedding,
     layers: Vec<Layer>,
     norm: Tensor,
-    /// None: the embedding is the output matrix too.
-    output: Option<Linear>,
+    /// Where the embedding is the output matrix too, they share their memory.
+    output: Linear,
     /// What each pair's frequency is divided by.
     factors: Option<Vec<f32>>,
     cache: Cache,
@@ -57,8 +58,9 @@ struct Layer {
 
 /// A matrix to multiply rows with.
 enum Linear {
-    /// `(in, out)`: a view of the file's `(out, in)`.
-    Float(Tensor),
+    /// `(in, out)`, a view of the file's `(out, in)`; for single rows also as
+    /// it is in the file, where that is Q8_0.
+    Float(Tensor, Option<Q8Matrix>),
     /// Matrices whose results stand side by side.
     Quantized(Vec<QMatMul>),
 }
@@ -105,14 +107,15 @@ impl Portable {
                 down: linear(&[("ffn_down", dim)], ffn)?,
             });
         }
-        let embedding = gguf.tensor("token_embd.weight", &[vocab, dim])?;
+        let rows = Arc::new(gguf.tensor("token_embd.weight", &[vocab, dim])?);
         let embedding = match precision {
-            Precision::Float => Embedding::Float(embedding.dequantize(&Device::Cpu)?),
-            Precision::Quantized => Embedding::Quantized(Arc::new(embedding)),
+            Precision::Float => Embedding::Float(rows.dequantize(&Device::Cpu)?),
+            Precision::Quantized => Embedding::Quantized(rows.clone()),
         };
-        let output = match config.tied {
-            true => None,
-            false => Some(load.linear(&[("output.weight".into(), vocab)], dim)?),
+        let output = match (&embedding, config.tied) {
+            (_, false) => load.linear(&[("output.weight".into(), vocab)], dim)?,
+            (Embedding::Float(all), true) => Linear::Float(all.t()?, Q8Matrix::new(&[&rows])?),
+            (Embedding::Quantized(_), true) => Linear::Quantized(vec![QMatMul::QTensor(rows)]),
         };
         let factors = match config.rope.factors {
             true => Some(load.vector("rope_freqs.weight", config.rope.dims / 2)?.to_vec1()?),
@@ -192,11 +195,7 @@ impl Forward for Portable {
             return Ok(Some(Vec::new()));
         }
         let x = ops::rms_norm(&x, &self.norm, self.config.norm_eps)?;
-        let logits = match (&self.output, &self.embedding) {
-            (Some(output), _) => output.forward(&x)?,
-            (None, Embedding::Float(rows)) => x.matmul(&rows.t()?)?,
-            (None, Embedding::Quantized(rows)) => QMatMul::QTensor(rows.clone()).forward(&x)?,
-        };
+        let logits = self.output.forward(&x)?;
         Ok(Some(logits.flatten_all()?.to_vec1()?))
     }
 
@@ -259,7 +258,8 @@ impl Turn {
 impl Linear {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
-            Self::Float(matrix) => x.matmul(matrix),
+            Self::Float(_, Some(q8)) if x.dim(0)? == 1 => q8.multiply(x),
+            Self::Float(matrix, _) => x.matmul(matrix),
             Self::Quantized(parts) => match &parts[..] {
                 [only] => only.forward(x),
                 parts => {
@@ -284,19 +284,22 @@ impl Loader<'_> {
 
     /// Matrices `(rows, columns)` whose results stand side by side.
     fn linear(&self, parts: &[(String, usize)], columns: usize) -> Result<Linear, ModelError> {
-        let tensors = parts.iter().map(|(name, rows)| self.gguf.tensor(name, &[*rows, columns]));
+        let tensors = parts
+            .iter()
+            .map(|(name, rows)| self.gguf.tensor(name, &[*rows, columns]))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(match self.precision {
+            // Not `from_qtensor`: that would keep F16 weights in f32.
             Precision::Quantized => Linear::Quantized(
-                tensors
-                    // Not `from_qtensor`: that would keep F16 weights in f32.
-                    .map(|tensor| Ok(QMatMul::QTensor(Arc::new(tensor?))))
-                    .collect::<Result<_, ModelError>>()?,
+                tensors.into_iter().map(|tensor| QMatMul::QTensor(Arc::new(tensor))).collect(),
             ),
             Precision::Float => {
-                let parts: Vec<_> = tensors
-                    .map(|tensor| Ok(tensor?.dequantize(&Device::Cpu)?))
-                    .collect::<Result<_, ModelError>>()?;
-                Linear::Float(Tensor::cat(&parts, 0)?.t()?)
+                let q8 = Q8Matrix::new(&tensors.iter().collect::<Vec<_>>())?;
+                let parts = tensors
+                    .iter()
+                    .map(|tensor| tensor.dequantize(&Device::Cpu))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Linear::Float(Tensor::cat(&parts, 0)?.t()?, q8)
             }
         })
     }

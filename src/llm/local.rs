@@ -131,7 +131,8 @@ impl Llm for Local {
                 if let Some(end) = reply.end() {
                     break end;
                 }
-                if !self.session.push(id, cancel)? {
+                // After the last token nobody needs the logits.
+                if reply.len() < max_new_tokens && !self.session.push(id, cancel)? {
                     break End::Cancelled;
                 }
             };

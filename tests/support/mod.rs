@@ -57,6 +57,9 @@ const WORDS: [&str; 24] = [
     "act", "action", "Fin", "al", "json", "out", "ex", "/s", "lo",
 ];
 
+/// The id of a piece that is a closing brace and more.
+pub const BRACED: u32 = 259;
+
 /// The pieces of the small vocabulary: text, score and type.
 pub fn vocabulary(length: usize) -> Vec<(String, f32, i32)> {
     let mut pieces = vec![
@@ -71,6 +74,7 @@ pub fn vocabulary(length: usize) -> Vec<(String, f32, i32)> {
             pieces.push((text, score, 1));
         }
     };
+    add("}th".into());
     add("▁".into());
     (b'!'..=b'~').for_each(|letter| add(char::from(letter).into()));
     add("é".into());

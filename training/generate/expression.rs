@@ -205,7 +205,7 @@ fn function(habits: &Habits, rng: &mut Rng) -> Typed {
         22 => {
             format!("round({}.{:04}{comma}{})", int(rng, 1, 50), rng.below(10_000), rng.range(1, 3))
         }
-        _ => return any.wrap("sqrt ", ""),
+        _ => return any.wrap("sqrt(", ")"),
     };
     Typed::same(&text)
 }

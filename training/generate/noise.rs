@@ -11,6 +11,18 @@ use super::template::Pattern;
 const OPEN: char = '\u{1}';
 const CLOSE: char = '\u{2}';
 
+/// Words that people in a hurry write shorter.
+const SHORT: [(&str, &str); 8] = [
+    ("what is", "wats"),
+    (" you ", " u "),
+    (" are ", " r "),
+    ("please", "plz"),
+    ("thanks", "thx"),
+    ("thank you", "ty"),
+    ("because", "cuz"),
+    ("about", "abt"),
+];
+
 /// A slot's text between marks.
 pub fn kept(text: &str) -> String {
     format!("{OPEN}{text}{CLOSE}")
@@ -27,7 +39,10 @@ enum Sort {
     Question,
     Request,
     Order,
+    /// Begins with a number or an expression.
     Fragment,
+    /// Begins with any other word.
+    Loose,
     Story,
 }
 
@@ -63,6 +78,13 @@ pub fn written(
     if rng.chance(0.1) {
         text = slips(&text, rng);
     }
+    if rng.chance(0.04) {
+        for (long, short) in SHORT {
+            if rng.chance(0.6) {
+                text = text.replace(long, short);
+            }
+        }
+    }
     if rng.chance(0.25) {
         text = text.replace(['\'', '’'], "");
     }
@@ -92,6 +114,7 @@ fn key(sort: Sort) -> &'static str {
         Sort::Request => "request",
         Sort::Order => "order",
         Sort::Fragment => "fragment",
+        Sort::Loose => "loose",
         Sort::Story => "story",
     }
 }
@@ -104,11 +127,18 @@ fn sort(text: &str, family: &Family, phrases: &Phrases) -> Sort {
     match start.to_lowercase().as_str() {
         "what" | "what's" | "whats" | "how" | "which" => Sort::Question,
         "can" | "could" | "would" | "will" | "do" | "does" | "is" | "are" | "please" | "i"
-        | "who" | "where" | "when" | "why" | "did" | "let's" | "lets" => Sort::Request,
+        | "who" | "where" | "when" | "why" | "did" | "let's" | "lets" | "was" | "were" | "has"
+        | "have" | "should" | "shall" | "am" | "may" | "must" | "whose" | "by" | "any" | "had" => {
+            Sort::Request
+        }
         word if phrases.lists.get("orders").is_some_and(|list| list.iter().any(|w| w == word)) => {
             Sort::Order
         }
-        _ => Sort::Fragment,
+        _ if text.starts_with(|c: char| c == OPEN || c.is_ascii_digit() || c == '(') => {
+            Sort::Fragment
+        }
+        "the" | "a" | "half" | "sqrt" => Sort::Fragment,
+        _ => Sort::Loose,
     }
 }
 
@@ -122,7 +152,7 @@ fn marked(mut text: String, sort: Sort, rng: &mut Rng) -> String {
         (Sort::Question | Sort::Request, 12) => " ?",
         (Sort::Question | Sort::Request | Sort::Order, 13) => ".",
         (Sort::Order, 0..6) => ".",
-        (Sort::Fragment, 0..6) => "?",
+        (Sort::Fragment | Sort::Loose, 0..6) => "?",
         (Sort::Story, 0..16) => "?",
         _ => "",
     };

@@ -89,6 +89,9 @@ fn whole(rng: &mut Rng) -> String {
         12..15 => integer(rng, 100, 999).to_string(),
         15..17 => integer(rng, 1000, 9999).to_string(),
         17 => (integer(rng, 1, 99) * 10i64.pow(rng.below(5) as u32)).to_string(),
+        18 if rng.chance(0.4) => {
+            (integer(rng, 1, 99) * *rng.pick(&[100, 1000, 50_000, 100_000, 1_000_000])).to_string()
+        }
         18 => digits(rng, 5, 8),
         _ => digits(rng, 9, 15),
     }
@@ -147,7 +150,7 @@ pub fn typed(value: &str, typing: Typing, rng: &mut Rng) -> String {
     let size = match typing {
         Typing::Words if rng.chance(0.85) => words(size, rng).unwrap_or_else(|| size.into()),
         Typing::Grouped => grouped(size),
-        Typing::Digits if size.len() > 4 && rng.chance(0.15) => {
+        Typing::Digits if size.len() > 3 && rng.chance(0.3) => {
             short(size).unwrap_or_else(|| size.into())
         }
         _ => size.into(),
@@ -171,17 +174,19 @@ pub fn grouped(value: &str) -> String {
     out + &fraction
 }
 
-/// `25000` as `25k`, `3000000` as `3 million`.
+/// `25000` as `25k`, `3500000` as `3.5 million`.
 fn short(value: &str) -> Option<String> {
-    for (zeros, unit) in [("000000000", " billion"), ("000000", " million"), ("000", "k")] {
-        if let Some(start) = value.strip_suffix(zeros)
-            && !start.is_empty()
-            && start.len() <= 3
-        {
-            return Some(format!("{start}{unit}"));
-        }
-    }
-    None
+    let number: u64 = value.parse().ok()?;
+    let scales = [(1_000_000_000, " billion"), (1_000_000, " million"), (1000, "k")];
+    let (scale, unit) = scales.into_iter().find(|(scale, _)| number >= *scale)?;
+    let (whole, tenths) = (number / scale, number % scale * 100);
+    let rest = match tenths / scale {
+        _ if !tenths.is_multiple_of(scale) => return None,
+        0 => String::new(),
+        hundredths if hundredths % 10 == 0 => format!(".{}", hundredths / 10),
+        hundredths => format!(".{hundredths:02}"),
+    };
+    Some(format!("{whole}{rest}{unit}"))
 }
 
 const UNITS: [&str; 20] = [
@@ -262,7 +267,7 @@ fn say(number: u64, joint: &str, and: &str, one: &str) -> String {
     }
     match number {
         0..20 => UNITS[number as usize].into(),
-        _ if number % 10 == 0 => TENS[number as usize / 10].into(),
+        _ if number.is_multiple_of(10) => TENS[number as usize / 10].into(),
         _ => format!("{}{joint}{}", TENS[number as usize / 10], UNITS[number as usize % 10]),
     }
 }

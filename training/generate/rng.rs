@@ -6,11 +6,6 @@
 pub struct Rng(u64);
 
 impl Rng {
-    /// The stream of that seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
     /// The stream for item `index` of `seed`: items can be made in any order.
     pub fn at(seed: u64, index: u64) -> Self {
         let mut rng = Self(seed.wrapping_mul(0xD1B5_4A32_D192_ED03) ^ index);

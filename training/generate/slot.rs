@@ -1,7 +1,7 @@
 //! What fills the slots of a family.
 //!
 //! Kinds: the numbers of `number.rs`; `list LEAST MOST KIND`; `word LIST`;
-//! `expr PROFILE` (typed); `term` (worded, nested); `calc EXPRESSION`;
+//! `expr PROFILE` (typed); `term` (worded, nested; `term flat` holds no list); `calc EXPRESSION`;
 //! `map PHRASE => TEXT ; MORE | PHRASE => …`. `digits` at the end of a kind
 //! keeps its numbers from being typed as words.
 
@@ -190,7 +190,10 @@ pub fn one(
         }
         "term" => {
             let depth = if rng.chance(0.4) { 2 } else { 1 };
-            let (surface, call) = term(phrases, depth, hand, rng)?;
+            let (surface, call) = match rest {
+                "flat" => term_of(phrases, without_lists(phrases), depth, hand, rng)?,
+                _ => term(phrases, depth, hand, rng)?,
+            };
             Some(Value { surface, fields: vec![call], sort: Sort::Term })
         }
         "calc" => {
@@ -272,6 +275,14 @@ fn term(phrases: &Phrases, depth: usize, hand: Hand, rng: &mut Rng) -> Result<(S
     term_of(phrases, phrases.terms.len(), depth, hand, rng)
 }
 
+/// How many terms come before the first with a list in it.
+fn without_lists(phrases: &Phrases) -> usize {
+    let lists = |term: &super::family::Term| {
+        super::template::slots(&term.call).iter().any(|slot| slot == "xs")
+    };
+    phrases.terms.iter().position(lists).unwrap_or(phrases.terms.len())
+}
+
 /// One of the first `among` terms, or any: those with a list in them come
 /// last in the file, because a list inside another phrase cannot be read.
 fn term_of(
@@ -289,11 +300,7 @@ fn term_of(
         }
         let deeper = depth > 1 && matches!(name.as_str(), "x" | "y") && rng.chance(0.55);
         let value = if deeper {
-            let lists = |term: &super::family::Term| {
-                super::template::slots(&term.call).iter().any(|slot| slot == "xs")
-            };
-            let among = phrases.terms.iter().position(lists).unwrap_or(phrases.terms.len());
-            let (surface, call) = term_of(phrases, among, depth - 1, hand, rng)?;
+            let (surface, call) = term_of(phrases, without_lists(phrases), depth - 1, hand, rng)?;
             Value { surface, fields: vec![call], sort: Sort::Term }
         } else {
             let kind = match name.as_str() {

@@ -115,7 +115,7 @@ pub(super) fn read(path: &Path) -> Result<Tokenizer, ModelError> {
         eos: named(["</s>", "<|eot_id|>", "<|end_of_text|>"]),
         pieces,
         marks: marks_by_first_byte(marks),
-        splitter: Splitter::Json(Json { library, bytes, sentencepiece }),
+        splitter: Splitter::Json(Box::new(Json { library, bytes, sentencepiece })),
         add_space: sentencepiece,
     })
 }
