@@ -18,8 +18,8 @@ pub struct Paper {
     seen: Vec<Segment>,
     /// Segments of the system part.
     system: usize,
-    /// The model's segments from here on are what it is to learn.
-    learn: usize,
+    /// Of the segments that the model wrote, in order: which it is to learn.
+    learn: Vec<bool>,
 }
 
 /// Token ids to train on: the system part, what follows it, and for each id of
@@ -33,8 +33,16 @@ pub struct Sample {
 /// A question and the replies it leads to, the last of them an answer.
 pub struct Exchange<'a> {
     pub question: &'a str,
-    /// As they follow `Assistant:`.
-    pub replies: &'a [String],
+    pub replies: Vec<Reply>,
+}
+
+/// A reply as it follows `Assistant:`.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub text: String,
+    /// The model is to learn to write it: not if it is a mishap that it is
+    /// only to recover from.
+    pub learn: bool,
 }
 
 /// What the model was asked last, and what it said.
@@ -100,9 +108,14 @@ pub fn play(
     let llm = Box::new(Player(witness));
     let mut agent = Agent::new(llm, tools, Dialect::React, prompts.clone(), persona, options)?;
     let system = agent.prompt().segments.len();
-    let mut papers = Vec::new();
+    let (mut papers, mut learn) = (Vec::new(), Vec::new());
     for (index, exchange) in exchanges.iter().enumerate() {
-        player.witness().script.extend(exchange.replies.iter().cloned());
+        let replies = exchange.replies.iter();
+        player.witness().script.extend(replies.clone().map(|reply| reply.text.clone()));
+        if index > window {
+            learn.fill(false);
+        }
+        learn.extend(replies.map(|reply| reply.learn));
         let outcome = agent
             .ask(exchange.question, &Cancel::new(), &mut |_| {})
             .with_context(|| format!("playing \"{}\"", exchange.question))?;
@@ -112,9 +125,9 @@ pub fn play(
         }
         if index >= window || index + 1 == exchanges.len() {
             let seen = std::mem::take(&mut player.witness().seen);
-            // The newest exchange begins at the last thing a person said.
-            let newest = seen.iter().rposition(|segment| segment.origin == Origin::Person);
-            let learn = if index > window { newest.unwrap_or(system) } else { system };
+            let written = seen.iter().filter(|segment| segment.origin == Origin::Model).count();
+            // Older ones have left the window.
+            let learn = learn[learn.len() - written..].to_vec();
             papers.push(Paper { seen, system, learn });
         }
     }
@@ -134,9 +147,10 @@ impl Paper {
         let (system, rest) = self.seen.split_at(self.system);
         let prefix = tokenizer.encode_prompt(&system.iter().cloned().collect());
         let (mut body, mut written) = (Vec::new(), Vec::new());
-        for (index, segment) in rest.iter().enumerate() {
+        let mut learn = self.learn.iter();
+        for segment in rest {
             body.extend(tokenizer.encode(&segment.text, segment.origin == Origin::Frame, false));
-            let learn = segment.origin == Origin::Model && self.system + index >= self.learn;
+            let learn = segment.origin == Origin::Model && learn.next().is_some_and(|&learn| learn);
             written.resize(body.len(), learn);
         }
         Sample { prefix, body, written }
