@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use llama_agent::agent::step::Repair;
 use llama_agent::cli::conversation::{Conversation, parse};
 
 fn files() -> Vec<(PathBuf, Conversation)> {
@@ -44,6 +45,21 @@ fn there_are_enough_and_each_has_a_title_and_expects_something() {
         assert!(!conversation.title.is_empty(), "{path:?}");
         let expected: usize = conversation.turns.iter().map(|turn| turn.expected.len()).sum();
         assert!(expected > 0, "{path:?}");
+    }
+}
+
+#[test]
+fn every_repair_has_an_example() {
+    let text: String =
+        files().iter().map(|(path, _)| fs::read_to_string(path).expect("text")).collect();
+    let shown: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("repairs: "))
+        .flat_map(|names| names.split(", "))
+        .collect();
+    // A reply ends with its first block, so that a second one is never read.
+    for repair in Repair::ALL.into_iter().filter(|repair| *repair != Repair::SecondBlock) {
+        assert!(shown.contains(&repair.name()), "{repair}");
     }
 }
 

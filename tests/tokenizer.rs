@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use llama_agent::chat::{Origin, Prompt, Segment};
 use llama_agent::llama::tokenizer::Utf8Stream;
 use llama_agent::llama::{Gguf, Tokenizer};
@@ -80,10 +83,76 @@ fn a_stream_never_shows_half_a_character() {
     assert_eq!(stream.push(b"x"), "\u{fffd}x");
 }
 
+/// The small vocabulary as a `tokenizer.json` of the Llama-2 kind.
+fn json_tokenizer() -> Tokenizer {
+    let pieces = support::vocabulary(512);
+    let normal: HashMap<&str, f32> =
+        pieces.iter().filter(|piece| piece.2 == 1).map(|piece| (&*piece.0, piece.1)).collect();
+    // A merge is listed before those whose result scores less.
+    let mut merges = Vec::new();
+    for (text, score) in &normal {
+        for (cut, _) in text.char_indices().skip(1) {
+            let (left, right) = text.split_at(cut);
+            if normal.contains_key(left) && normal.contains_key(right) {
+                merges.push((*score, [left, right]));
+            }
+        }
+    }
+    merges.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let merges: Vec<_> = merges.into_iter().map(|(_, pair)| pair).collect();
+    let vocab: HashMap<&str, usize> =
+        pieces.iter().enumerate().map(|(id, piece)| (&*piece.0, id)).collect();
+    let control = |id: u32, content: &str| {
+        serde_json::json!({
+            "id": id, "content": content, "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false,
+        })
+    };
+    let json = serde_json::json!({
+        "version": "1.0",
+        "added_tokens": [control(0, "<unk>"), control(1, "<s>"), control(2, "</s>")],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        ]},
+        "pre_tokenizer": null,
+        "post_processor": null,
+        "decoder": null,
+        "truncation": null,
+        "padding": null,
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": "<unk>",
+            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true,
+            "byte_fallback": true, "vocab": vocab, "merges": merges,
+        },
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, serde_json::to_vec(&json).unwrap()).unwrap();
+    Tokenizer::from_json(&path).unwrap()
+}
+
+static BOTH: LazyLock<[Tokenizer; 2]> = LazyLock::new(|| [tokenizer(), json_tokenizer()]);
+
+#[test]
+fn both_sources_name_the_same_ends() {
+    let [gguf, json] = &*BOTH;
+    assert_eq!((gguf.bos(), gguf.eos()), (Some(1), Some(2)));
+    assert_eq!((json.bos(), json.eos()), (Some(1), Some(2)));
+    assert_eq!(gguf.vocab_len(), json.vocab_len());
+    assert!(json.is_control(2) && json.is_byte(13) && json.piece(13) == b"\n");
+}
+
 proptest! {
     #[test]
+    fn a_json_gives_the_same_ids(text in ".*|[ -~]*|[▁ <s/>\u{0}é→]*|[ a-z<s/>]*", parse in any::<bool>()) {
+        let [gguf, json] = &*BOTH;
+        prop_assert_eq!(gguf.encode(&text, parse, parse), json.encode(&text, parse, parse));
+    }
+
+    #[test]
     fn any_text_comes_back(text in ".*|[ -~]*|[▁ <s/>\u{0}é→]*", parse in any::<bool>()) {
-        let tokenizer = tokenizer();
+        let [tokenizer, _] = &*BOTH;
         let ids = tokenizer.encode(&text, false, false);
         prop_assert_eq!(tokenizer.decode(&ids), text.as_bytes());
         prop_assert!(ids.iter().all(|&id| !tokenizer.is_control(id)));

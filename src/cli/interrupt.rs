@@ -1,7 +1,6 @@
 //! Ctrl-C: stops the running turn, or the program where no turn runs.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::exit::Exit;
 use crate::chat::Cancel;
@@ -10,7 +9,9 @@ use crate::chat::Cancel;
 #[derive(Clone, Default)]
 pub struct Interrupt {
     cancel: Cancel,
-    running: Arc<AtomicBool>,
+    /// Held while Ctrl-C decides what to stop, so that it is never lost
+    /// between a turn's end and what comes after.
+    running: Arc<Mutex<bool>>,
 }
 
 impl Interrupt {
@@ -24,7 +25,8 @@ impl Interrupt {
         let this = Self::default();
         let seen = this.clone();
         ctrlc::set_handler(move || {
-            if !seen.running.load(Ordering::SeqCst) || seen.cancel.asked() {
+            let running = seen.running.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*running || seen.cancel.asked() {
                 std::process::exit(Exit::Interrupted.code().into());
             }
             seen.cancel.ask();
@@ -32,12 +34,17 @@ impl Interrupt {
         Ok(this)
     }
 
-    /// Runs a turn that Ctrl-C stops.
-    pub fn during<T>(&self, turn: impl FnOnce(&Cancel) -> T) -> T {
+    /// Runs a turn that Ctrl-C stops. The second result is true if it was
+    /// pressed, even too late to stop anything.
+    pub fn during<T>(&self, turn: impl FnOnce(&Cancel) -> T) -> (T, bool) {
         self.cancel.reset();
-        self.running.store(true, Ordering::SeqCst);
+        self.run(true);
         let result = turn(&self.cancel);
-        self.running.store(false, Ordering::SeqCst);
-        result
+        self.run(false);
+        (result, self.cancel.asked())
+    }
+
+    fn run(&self, running: bool) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
     }
 }

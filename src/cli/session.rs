@@ -47,7 +47,7 @@ impl Session {
         let Self { agent, face, interrupt } = self;
         let mut record = Record::default();
         let mut shown = Ok(());
-        let result = interrupt.during(|cancel| {
+        let (result, interrupted) = interrupt.during(|cancel| {
             agent.ask(question, cancel, &mut |event| {
                 record.note(event);
                 if shown.is_ok() {
@@ -66,6 +66,7 @@ impl Session {
                 Exit::Failed
             }
         };
+        let exit = if interrupted { Exit::Interrupted } else { exit };
         Ok((exit, record))
     }
 }

@@ -34,14 +34,13 @@ pub fn run(shared: &Shared, files: &[PathBuf], junit: Option<&Path>) -> Result<E
         out: Sink::stdout(shared.face.color),
         interrupt: Interrupt::install()?,
         model: None,
+        interrupted: false,
     };
     let mut suites = Vec::new();
-    let mut interrupted = false;
     for file in files {
         let suite = tester.file(file)?;
-        interrupted = suite.turns.iter().any(TurnResult::interrupted);
         suites.push(suite);
-        if interrupted {
+        if tester.interrupted {
             break;
         }
     }
@@ -50,7 +49,7 @@ pub fn run(shared: &Shared, files: &[PathBuf], junit: Option<&Path>) -> Result<E
         fs::write(path, junit::report(&suites))
             .with_context(|| format!("cannot write the report {}", path.display()))?;
     }
-    Ok(if interrupted { Exit::Interrupted } else { exit })
+    Ok(if tester.interrupted { Exit::Interrupted } else { exit })
 }
 
 struct Tester<'a> {
@@ -59,6 +58,8 @@ struct Tester<'a> {
     interrupt: Interrupt,
     /// Opened when the first file needs it.
     model: Option<model::Shared>,
+    /// Somebody pressed Ctrl-C.
+    interrupted: bool,
 }
 
 impl Tester<'_> {
@@ -84,7 +85,7 @@ impl Tester<'_> {
             Plain::new(Sink::to(io::sink(), false), err, Detail::Trace)
         });
         let mut shown = Ok(());
-        let turns = interrupt.during(|cancel| {
+        let (turns, interrupted) = interrupt.during(|cancel| {
             let mut each = |result: &TurnResult| {
                 if shown.is_ok() {
                     shown = show(result, out);
@@ -100,6 +101,7 @@ impl Tester<'_> {
             run::run(&conversation, &mut agent, cancel, &mut report, &mut each)
         });
         shown?;
+        self.interrupted = interrupted;
         let missing = conversation.turns.len() - turns.len();
         if missing > 0 {
             let missing = words::plural(missing, "turn");
@@ -174,10 +176,19 @@ fn show(result: &TurnResult, out: &mut Sink) -> io::Result<()> {
     let (style, verdict) = if result.passed() { (RIGHT, "ok  ") } else { (WRONG, "FAIL") };
     out.styled(style, &format!("  {verdict}  "))?;
     let steps = words::plural(result.record.steps, "step");
-    out.text(&result.question.replace('\n', " "))?;
+    out.text(&short(&result.question))?;
     out.line(DIM, &format!("  ({steps}, {})", words::seconds(result.time)))?;
     for (line, why) in &result.failures {
         out.line(WRONG, &format!("        line {line}: {why}"))?;
     }
     Ok(())
+}
+
+/// A question on one line, its end left out if it is long.
+fn short(question: &str) -> String {
+    let line = question.replace(['\n', '\r'], " ");
+    match line.char_indices().nth(72) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }

@@ -12,14 +12,19 @@ pub enum ModelError {
     #[error("the model file {} cannot be read ({source}): check what it is and its permissions", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     /// Its first bytes are not those of a GGUF file.
-    #[error("this is not a GGUF model file ({0}): give the path of a .gguf file")]
+    #[error("this is not a GGUF model file ({}): give the path of a .gguf file", one_line(.0))]
     NotGguf(String),
     /// Its header says more than the file holds, or contradicts itself.
-    #[error("the model file is cut short or damaged ({0}): download or convert it again")]
+    #[error("the model file is cut short or damaged ({}): download or convert it again", one_line(.0))]
     Damaged(String),
     /// It is whole, and of a kind that this program does not run.
-    #[error("this model cannot be run here: {0}")]
+    #[error("this model cannot be run here: {}", one_line(.0))]
     Unsupported(String),
+}
+
+/// What a damaged file says of itself may hold anything, line breaks included.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 impl ModelError {

@@ -45,7 +45,7 @@ pub struct Tokenizer {
 }
 
 enum Splitter {
-    Spm(Spm),
+    Spm(Box<Spm>),
     Json(Box<json::Json>),
 }
 
@@ -111,7 +111,7 @@ impl Tokenizer {
         Ok(Self {
             pieces,
             marks: marks_by_first_byte(marks),
-            splitter: Splitter::Spm(Spm::new(table, bytes)),
+            splitter: Splitter::Spm(Box::new(Spm::new(table, bytes))),
             add_space: gguf.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true),
             bos: known("tokenizer.ggml.bos_token_id"),
             eos: known("tokenizer.ggml.eos_token_id"),

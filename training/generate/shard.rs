@@ -41,16 +41,6 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Samples gathered so far.
-    pub fn len(&self) -> usize {
-        self.owners.len()
-    }
-
-    /// No sample was added yet.
-    pub fn is_empty(&self) -> bool {
-        self.owners.is_empty()
-    }
-
     /// Adds a sample: the ids of its prefix, the ids of its body, and for each
     /// of the latter whether the model wrote it.
     pub fn add(&mut self, prefix: &[u32], body: &[u32], written: &[bool]) -> Result<()> {
@@ -149,6 +139,6 @@ mod tests {
         assert!(shard.add(&[1], &[70_000], &[true]).is_err());
         assert!(shard.add(&[1], &[7, 8], &[true]).is_err());
         assert!(shard.add(&[1], &[7], &[false]).is_err());
-        assert!(shard.is_empty());
+        assert!(shard.owners.is_empty());
     }
 }

@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::agent::event::{Forgot, NoAnswer, Stop};
-    use crate::agent::step::Why;
+    use crate::agent::step::{Repair, Why};
     use crate::llm::Stats;
 
     /// One event of every kind; a new variant does not compile here until it is listed.
@@ -172,6 +172,20 @@ mod tests {
     fn an_event_is_one_line() {
         for event in every_event() {
             assert!(!line(&event).to_string().contains('\n'));
+        }
+    }
+
+    #[test]
+    fn the_names_of_repairs_and_faults_are_documented() {
+        let document = include_str!("json.md");
+        let repairs = Repair::ALL.iter().map(|repair| repair.name().to_string());
+        let faults = [Why::Empty, Why::NoObject, Why::UnfinishedString, Why::Unfinished]
+            .into_iter()
+            .chain([Why::NotJson, Why::NoAction, Why::NoInput, Why::ActionNotText])
+            .chain([Why::NotOneBlock, Why::NotTheTwoKeys])
+            .map(words::unreadable);
+        for name in repairs.chain(faults) {
+            assert!(document.contains(&format!("`{name}`")), "{name}");
         }
     }
 }
