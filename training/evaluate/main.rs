@@ -49,7 +49,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Where to list what went wrong.
-    #[arg(long, default_value = "failures.txt")]
+    #[arg(long, default_value = "target/evaluate-failures.txt")]
     failures: PathBuf,
     /// Prints the questions and what is expected, and asks nobody.
     #[arg(long)]
