@@ -49,7 +49,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Where to list what went wrong.
-    #[arg(long, default_value = "failures.txt")]
+    #[arg(long, default_value = "target/evaluate-failures.txt")]
     failures: PathBuf,
     /// Prints the questions and what is expected, and asks nobody.
     #[arg(long)]
@@ -62,6 +62,8 @@ pub struct Asked {
     pub category: String,
     /// Earlier questions of the conversation.
     pub before: Vec<String>,
+    /// No earlier turn of the conversation went wrong.
+    pub clean: bool,
     pub turn: case::Turn,
     pub heard: Heard,
     pub verdict: Verdict,
@@ -139,7 +141,7 @@ fn agent(model: &Path) -> Result<Agent> {
 /// A conversation from its beginning.
 fn ask(agent: &mut Agent, case: &Case) -> Result<Vec<Asked>> {
     agent.clear();
-    let mut before = Vec::new();
+    let (mut before, mut clean) = (Vec::new(), true);
     let mut asked = Vec::new();
     for turn in &case.turns {
         let mut heard = Heard::default();
@@ -152,11 +154,13 @@ fn ask(agent: &mut Agent, case: &Case) -> Result<Vec<Asked>> {
             part: case.part,
             category,
             before: before.clone(),
+            clean,
             turn,
             heard,
             verdict,
         });
         before.push(case.turns[before.len()].question.clone());
+        clean &= verdict.right;
     }
     Ok(asked)
 }

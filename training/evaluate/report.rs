@@ -33,6 +33,9 @@ fn table(part: Part, asked: &[&Asked]) -> String {
         row(category, &asked);
     }
     row("**all**", asked);
+    // One wrong turn makes every later one that builds on it wrong too.
+    let clean: Vec<&Asked> = asked.iter().copied().filter(|asked| asked.clean).collect();
+    row("all with nothing wrong before", &clean);
     out
 }
 
@@ -62,7 +65,7 @@ fn percent(part: usize, whole: usize, places: usize) -> String {
 pub fn failures(asked: &[Asked]) -> String {
     let mut out = String::new();
     for asked in asked {
-        let Asked { part, category, before, turn, heard, verdict } = asked;
+        let Asked { part, category, before, turn, heard, verdict, .. } = asked;
         if verdict.right && verdict.copied != Some(false) {
             continue;
         }
