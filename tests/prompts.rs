@@ -68,3 +68,15 @@ fn a_folder_that_cannot_serve_says_why() {
     let missing = Prompts::from_folder("/nonexistent/prompts".as_ref()).err().unwrap();
     assert!(format!("{missing:#}").contains("/nonexistent/prompts"));
 }
+
+#[cfg(feature = "embedded-model")]
+#[test]
+fn the_model_in_the_box_was_trained_with_the_shipped_prompts() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/calculator.gguf");
+    let gguf = llama_agent::llama::Gguf::open(path.as_ref()).unwrap();
+    assert_eq!(
+        gguf.text("llama_agent.prompts.sha256").as_deref(),
+        Some(&*Prompts::shipped().hash().unwrap()),
+        "the prompts have changed: make the model again with training/run.sh"
+    );
+}
