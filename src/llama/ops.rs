@@ -120,11 +120,17 @@ pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a
 /// Applies `each` to the rows of `output`, in parallel where that pays.
 fn each_row(output: &mut [f32], row: usize, each: impl Fn(usize, &mut [f32]) + Sync) {
     let together = GRAIN.div_ceil(row.max(1));
-    output.par_chunks_mut(row * together).enumerate().for_each(|(block, rows)| {
+    let rows = |block: usize, rows: &mut [f32]| {
         for (i, row) in rows.chunks_exact_mut(row).enumerate() {
             each(block * together + i, row);
         }
-    });
+    };
+    if output.len() <= row * together {
+        rows(0, output);
+    } else {
+        let blocks = output.par_chunks_mut(row * together).enumerate();
+        blocks.for_each(|(block, output)| rows(block, output));
+    }
 }
 
 struct RmsNorm(f32);

@@ -19,9 +19,9 @@ use crate::chat::Cancel;
 /// multiply faster, and exactly.
 const FLOAT_LIMIT: usize = 512 << 20;
 
-/// Multiplications of one layer between two looks at the wish to stop: about
-/// a quarter of a second on two slow cores.
-const LAYER_WORK: usize = 6_000_000_000;
+/// Multiplications between two looks at the wish to stop: about half a second
+/// on two slow and busy cores (a layer of 7B has 0.2 of these 4 a token).
+const LAYER_WORK: usize = 4_000_000_000;
 
 /// A Llama on the CPU.
 pub struct Portable {
@@ -131,38 +131,7 @@ impl Portable {
         &self.config
     }
 
-    /// One transformer block over `x (n, dim)`, the hidden states of the last
-    /// `n` tokens; returns those of the last `rows` of them.
-    fn block(&mut self, i: usize, x: Tensor, rows: usize, turn: &Turn) -> Result<Tensor> {
-        let (layer, config) = (&self.layers[i], &self.config);
-        let LlamaConfig { heads, kv_heads, head_dim, norm_eps: eps, .. } = *config;
-        let n = x.dim(0)?;
-        let qkv = layer.qkv.forward(&ops::rms_norm(&x, &layer.attention_norm, eps)?)?;
-        let part = |offset, heads, rotate| {
-            let part = Heads { offset: offset * head_dim, heads, head_dim, rotate };
-            ops::heads(&qkv, part, &turn.cos, &turn.sin)
-        };
-        let keys = part(heads, kv_heads, true)?;
-        let values = part(heads + kv_heads, kv_heads, false)?;
-        let (keys, values) = self.cache.append(i, &keys, &values)?;
-        if rows == 0 {
-            return Ok(x.narrow(0, 0, 0)?);
-        }
-        let queries = part(0, heads, true)?.narrow(1, n - rows, rows)?.contiguous()?;
-        // Queries that share a key-value head are rows of one product.
-        let queries = queries.reshape((kv_heads, heads / kv_heads * rows, head_dim))?;
-        let scores = queries.matmul(&keys.transpose(1, 2)?)?;
-        let scores = ops::causal_softmax(scores, rows, 1.0 / (head_dim as f64).sqrt())?;
-        let mixed = scores.matmul(&values)?.reshape((heads, rows, head_dim))?;
-        let mixed = mixed.transpose(0, 1)?.reshape((rows, heads * head_dim))?;
-        let x = (x.narrow(0, n - rows, rows)? + layer.attention_output.forward(&mixed)?)?;
-        let inner = layer.gate_up.forward(&ops::rms_norm(&x, &layer.ffn_norm, eps)?)?;
-        Ok((&x + layer.down.forward(&ops::swiglu(&inner)?)?)?)
-    }
-}
-
-impl Forward for Portable {
-    fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
+    fn pass(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
         let n = tokens.len();
         if let Some(id) = tokens.iter().find(|&&id| id as usize >= self.config.vocab) {
             anyhow::bail!("the token {id} is outside the vocabulary of {}", self.config.vocab);
@@ -197,6 +166,43 @@ impl Forward for Portable {
         let x = ops::rms_norm(&x, &self.norm, self.config.norm_eps)?;
         let logits = self.output.forward(&x)?;
         Ok(Some(logits.flatten_all()?.to_vec1()?))
+    }
+
+    /// One transformer block over `x (n, dim)`, the hidden states of the last
+    /// `n` tokens; returns those of the last `rows` of them.
+    fn block(&mut self, i: usize, x: Tensor, rows: usize, turn: &Turn) -> Result<Tensor> {
+        let (layer, config) = (&self.layers[i], &self.config);
+        let LlamaConfig { heads, kv_heads, head_dim, norm_eps: eps, .. } = *config;
+        let n = x.dim(0)?;
+        let qkv = layer.qkv.forward(&ops::rms_norm(&x, &layer.attention_norm, eps)?)?;
+        let part = |offset, heads, rotate| {
+            let part = Heads { offset: offset * head_dim, heads, head_dim, rotate };
+            ops::heads(&qkv, part, &turn.cos, &turn.sin)
+        };
+        let keys = part(heads, kv_heads, true)?;
+        let values = part(heads + kv_heads, kv_heads, false)?;
+        let (keys, values) = self.cache.append(i, &keys, &values)?;
+        if rows == 0 {
+            return Ok(x.narrow(0, 0, 0)?);
+        }
+        let queries = part(0, heads, true)?.narrow(1, n - rows, rows)?.contiguous()?;
+        // Queries that share a key-value head are rows of one product.
+        let queries = queries.reshape((kv_heads, heads / kv_heads * rows, head_dim))?;
+        let scores = queries.matmul(&keys.transpose(1, 2)?)?;
+        let scores = ops::causal_softmax(scores, rows, 1.0 / (head_dim as f64).sqrt())?;
+        let mixed = scores.matmul(&values)?.reshape((heads, rows, head_dim))?;
+        let mixed = mixed.transpose(0, 1)?.reshape((rows, heads * head_dim))?;
+        let x = (x.narrow(0, n - rows, rows)? + layer.attention_output.forward(&mixed)?)?;
+        let inner = layer.gate_up.forward(&ops::rms_norm(&x, &layer.ffn_norm, eps)?)?;
+        Ok((&x + layer.down.forward(&ops::swiglu(&inner)?)?)?)
+    }
+}
+
+impl Forward for Portable {
+    fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
+        // From inside the pool, its threads share work at once; from outside,
+        // every operation would have to wake them first.
+        rayon::scope(|_| self.pass(tokens, want, cancel))
     }
 
     fn truncate(&mut self, len: usize) {
