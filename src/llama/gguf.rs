@@ -256,9 +256,7 @@ impl<'a> Reader<'a> {
 
     /// One tensor's entry; `start` still counts from the end of the header.
     fn tensor(&mut self, alignment: usize) -> Result<(String, Tensor), ModelError> {
-        let name = String::from_utf8_lossy(self.string()?);
-        // A damaged name must not break the one line of an error.
-        let name = name.replace(char::is_control, "?");
+        let name = String::from_utf8_lossy(self.string()?).into_owned();
         let dimensions = self.u32()?;
         if dimensions == 0 || dimensions > MAX_DIMENSIONS {
             return Err(ModelError::damaged(format!(
