@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{Device, Module, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::cache::Cache;
 use super::config::{LlamaConfig, Rope};
 use super::error::ModelError;
 use super::gguf::Gguf;
+use super::linear::{Linear, Loader};
 use super::ops::{self, Heads};
 use super::q8::Q8Matrix;
 use super::{Forward, Want};
 use crate::chat::Cancel;
+
+pub use super::linear::Precision;
 
 /// Models whose weights take no more than this in f32 are kept in f32: they
 /// multiply faster, and exactly.
@@ -36,15 +39,6 @@ pub struct Portable {
     cache: Cache,
 }
 
-/// How weights are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// As f32.
-    Float,
-    /// As they are in the file; activations are quantized to 8 bits too.
-    Quantized,
-}
-
 struct Layer {
     attention_norm: Tensor,
     /// Queries, keys and values side by side.
@@ -54,15 +48,6 @@ struct Layer {
     /// Gate and value side by side.
     gate_up: Linear,
     down: Linear,
-}
-
-/// A matrix to multiply rows with.
-enum Linear {
-    /// `(in, out)`, a view of the file's `(out, in)`; for single rows also as
-    /// it is in the file, where that is Q8_0.
-    Float(Tensor, Option<Q8Matrix>),
-    /// Matrices whose results stand side by side.
-    Quantized(Vec<QMatMul>),
 }
 
 enum Embedding {
@@ -257,56 +242,6 @@ impl Turn {
         Ok(Self {
             cos: Tensor::from_vec(cos, (n, pairs), &Device::Cpu)?,
             sin: Tensor::from_vec(sin, (n, pairs), &Device::Cpu)?,
-        })
-    }
-}
-
-impl Linear {
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::Float(_, Some(q8)) if x.dim(0)? == 1 => q8.multiply(x),
-            Self::Float(matrix, _) => x.matmul(matrix),
-            Self::Quantized(parts) => match &parts[..] {
-                [only] => only.forward(x),
-                parts => {
-                    let results: Vec<_> =
-                        parts.iter().map(|part| part.forward(x)).collect::<Result<_, _>>()?;
-                    Tensor::cat(&results, 1)
-                }
-            },
-        }
-    }
-}
-
-struct Loader<'a> {
-    gguf: &'a Gguf,
-    precision: Precision,
-}
-
-impl Loader<'_> {
-    fn vector(&self, name: &str, length: usize) -> Result<Tensor, ModelError> {
-        Ok(self.gguf.tensor(name, &[length])?.dequantize(&Device::Cpu)?)
-    }
-
-    /// Matrices `(rows, columns)` whose results stand side by side.
-    fn linear(&self, parts: &[(String, usize)], columns: usize) -> Result<Linear, ModelError> {
-        let tensors = parts
-            .iter()
-            .map(|(name, rows)| self.gguf.tensor(name, &[*rows, columns]))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(match self.precision {
-            // Not `from_qtensor`: that would keep F16 weights in f32.
-            Precision::Quantized => Linear::Quantized(
-                tensors.into_iter().map(|tensor| QMatMul::QTensor(Arc::new(tensor))).collect(),
-            ),
-            Precision::Float => {
-                let q8 = Q8Matrix::new(&tensors.iter().collect::<Vec<_>>())?;
-                let parts = tensors
-                    .iter()
-                    .map(|tensor| tensor.dequantize(&Device::Cpu))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Linear::Float(Tensor::cat(&parts, 0)?.t()?, q8)
-            }
         })
     }
 }
