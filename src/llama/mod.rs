@@ -4,6 +4,7 @@ mod cache;
 pub mod config;
 pub mod error;
 pub mod gguf;
+mod linear;
 mod ops;
 pub mod portable;
 mod q8;

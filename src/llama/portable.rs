@@ -4,24 +4,27 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{Device, Module, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::cache::Cache;
 use super::config::{LlamaConfig, Rope};
 use super::error::ModelError;
 use super::gguf::Gguf;
+use super::linear::{Linear, Loader};
 use super::ops::{self, Heads};
 use super::q8::Q8Matrix;
 use super::{Forward, Want};
 use crate::chat::Cancel;
 
+pub use super::linear::Precision;
+
 /// Models whose weights take no more than this in f32 are kept in f32: they
 /// multiply faster, and exactly.
 const FLOAT_LIMIT: usize = 512 << 20;
 
-/// Multiplications of one layer between two looks at the wish to stop: about
-/// a quarter of a second on two slow cores.
-const LAYER_WORK: usize = 6_000_000_000;
+/// Multiplications between two looks at the wish to stop: about half a second
+/// on two slow and busy cores (a layer of 7B has 0.2 of these 4 a token).
+const LAYER_WORK: usize = 4_000_000_000;
 
 /// A Llama on the CPU.
 pub struct Portable {
@@ -36,15 +39,6 @@ pub struct Portable {
     cache: Cache,
 }
 
-/// How weights are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// As f32.
-    Float,
-    /// As they are in the file; activations are quantized to 8 bits too.
-    Quantized,
-}
-
 struct Layer {
     attention_norm: Tensor,
     /// Queries, keys and values side by side.
@@ -54,15 +48,6 @@ struct Layer {
     /// Gate and value side by side.
     gate_up: Linear,
     down: Linear,
-}
-
-/// A matrix to multiply rows with.
-enum Linear {
-    /// `(in, out)`, a view of the file's `(out, in)`; for single rows also as
-    /// it is in the file, where that is Q8_0.
-    Float(Tensor, Option<Q8Matrix>),
-    /// Matrices whose results stand side by side.
-    Quantized(Vec<QMatMul>),
 }
 
 enum Embedding {
@@ -131,38 +116,7 @@ impl Portable {
         &self.config
     }
 
-    /// One transformer block over `x (n, dim)`, the hidden states of the last
-    /// `n` tokens; returns those of the last `rows` of them.
-    fn block(&mut self, i: usize, x: Tensor, rows: usize, turn: &Turn) -> Result<Tensor> {
-        let (layer, config) = (&self.layers[i], &self.config);
-        let LlamaConfig { heads, kv_heads, head_dim, norm_eps: eps, .. } = *config;
-        let n = x.dim(0)?;
-        let qkv = layer.qkv.forward(&ops::rms_norm(&x, &layer.attention_norm, eps)?)?;
-        let part = |offset, heads, rotate| {
-            let part = Heads { offset: offset * head_dim, heads, head_dim, rotate };
-            ops::heads(&qkv, part, &turn.cos, &turn.sin)
-        };
-        let keys = part(heads, kv_heads, true)?;
-        let values = part(heads + kv_heads, kv_heads, false)?;
-        let (keys, values) = self.cache.append(i, &keys, &values)?;
-        if rows == 0 {
-            return Ok(x.narrow(0, 0, 0)?);
-        }
-        let queries = part(0, heads, true)?.narrow(1, n - rows, rows)?.contiguous()?;
-        // Queries that share a key-value head are rows of one product.
-        let queries = queries.reshape((kv_heads, heads / kv_heads * rows, head_dim))?;
-        let scores = queries.matmul(&keys.transpose(1, 2)?)?;
-        let scores = ops::causal_softmax(scores, rows, 1.0 / (head_dim as f64).sqrt())?;
-        let mixed = scores.matmul(&values)?.reshape((heads, rows, head_dim))?;
-        let mixed = mixed.transpose(0, 1)?.reshape((rows, heads * head_dim))?;
-        let x = (x.narrow(0, n - rows, rows)? + layer.attention_output.forward(&mixed)?)?;
-        let inner = layer.gate_up.forward(&ops::rms_norm(&x, &layer.ffn_norm, eps)?)?;
-        Ok((&x + layer.down.forward(&ops::swiglu(&inner)?)?)?)
-    }
-}
-
-impl Forward for Portable {
-    fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
+    fn pass(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
         let n = tokens.len();
         if let Some(id) = tokens.iter().find(|&&id| id as usize >= self.config.vocab) {
             anyhow::bail!("the token {id} is outside the vocabulary of {}", self.config.vocab);
@@ -197,6 +151,43 @@ impl Forward for Portable {
         let x = ops::rms_norm(&x, &self.norm, self.config.norm_eps)?;
         let logits = self.output.forward(&x)?;
         Ok(Some(logits.flatten_all()?.to_vec1()?))
+    }
+
+    /// One transformer block over `x (n, dim)`, the hidden states of the last
+    /// `n` tokens; returns those of the last `rows` of them.
+    fn block(&mut self, i: usize, x: Tensor, rows: usize, turn: &Turn) -> Result<Tensor> {
+        let (layer, config) = (&self.layers[i], &self.config);
+        let LlamaConfig { heads, kv_heads, head_dim, norm_eps: eps, .. } = *config;
+        let n = x.dim(0)?;
+        let qkv = layer.qkv.forward(&ops::rms_norm(&x, &layer.attention_norm, eps)?)?;
+        let part = |offset, heads, rotate| {
+            let part = Heads { offset: offset * head_dim, heads, head_dim, rotate };
+            ops::heads(&qkv, part, &turn.cos, &turn.sin)
+        };
+        let keys = part(heads, kv_heads, true)?;
+        let values = part(heads + kv_heads, kv_heads, false)?;
+        let (keys, values) = self.cache.append(i, &keys, &values)?;
+        if rows == 0 {
+            return Ok(x.narrow(0, 0, 0)?);
+        }
+        let queries = part(0, heads, true)?.narrow(1, n - rows, rows)?.contiguous()?;
+        // Queries that share a key-value head are rows of one product.
+        let queries = queries.reshape((kv_heads, heads / kv_heads * rows, head_dim))?;
+        let scores = queries.matmul(&keys.transpose(1, 2)?)?;
+        let scores = ops::causal_softmax(scores, rows, 1.0 / (head_dim as f64).sqrt())?;
+        let mixed = scores.matmul(&values)?.reshape((heads, rows, head_dim))?;
+        let mixed = mixed.transpose(0, 1)?.reshape((rows, heads * head_dim))?;
+        let x = (x.narrow(0, n - rows, rows)? + layer.attention_output.forward(&mixed)?)?;
+        let inner = layer.gate_up.forward(&ops::rms_norm(&x, &layer.ffn_norm, eps)?)?;
+        Ok((&x + layer.down.forward(&ops::swiglu(&inner)?)?)?)
+    }
+}
+
+impl Forward for Portable {
+    fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
+        // From inside the pool, its threads share work at once; from outside,
+        // every operation would have to wake them first.
+        rayon::scope(|_| self.pass(tokens, want, cancel))
     }
 
     fn truncate(&mut self, len: usize) {
@@ -251,56 +242,6 @@ impl Turn {
         Ok(Self {
             cos: Tensor::from_vec(cos, (n, pairs), &Device::Cpu)?,
             sin: Tensor::from_vec(sin, (n, pairs), &Device::Cpu)?,
-        })
-    }
-}
-
-impl Linear {
-    fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::Float(_, Some(q8)) if x.dim(0)? == 1 => q8.multiply(x),
-            Self::Float(matrix, _) => x.matmul(matrix),
-            Self::Quantized(parts) => match &parts[..] {
-                [only] => only.forward(x),
-                parts => {
-                    let results: Vec<_> =
-                        parts.iter().map(|part| part.forward(x)).collect::<Result<_, _>>()?;
-                    Tensor::cat(&results, 1)
-                }
-            },
-        }
-    }
-}
-
-struct Loader<'a> {
-    gguf: &'a Gguf,
-    precision: Precision,
-}
-
-impl Loader<'_> {
-    fn vector(&self, name: &str, length: usize) -> Result<Tensor, ModelError> {
-        Ok(self.gguf.tensor(name, &[length])?.dequantize(&Device::Cpu)?)
-    }
-
-    /// Matrices `(rows, columns)` whose results stand side by side.
-    fn linear(&self, parts: &[(String, usize)], columns: usize) -> Result<Linear, ModelError> {
-        let tensors = parts
-            .iter()
-            .map(|(name, rows)| self.gguf.tensor(name, &[*rows, columns]))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(match self.precision {
-            // Not `from_qtensor`: that would keep F16 weights in f32.
-            Precision::Quantized => Linear::Quantized(
-                tensors.into_iter().map(|tensor| QMatMul::QTensor(Arc::new(tensor))).collect(),
-            ),
-            Precision::Float => {
-                let q8 = Q8Matrix::new(&tensors.iter().collect::<Vec<_>>())?;
-                let parts = tensors
-                    .iter()
-                    .map(|tensor| tensor.dequantize(&Device::Cpu))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Linear::Float(Tensor::cat(&parts, 0)?.t()?, q8)
-            }
         })
     }
 }

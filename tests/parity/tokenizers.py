@@ -55,7 +55,7 @@ def text(seed, lines):
 
 def train(folder, pieces):
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=text(1, 60_000),
+        sentence_iterator=text(1, 25_000),
         model_prefix=str(folder / "vocabulary"),
         model_type="bpe",
         vocab_size=pieces,

@@ -1,0 +1,84 @@
+//! The matrices of a model, and how their weights are kept.
+
+use std::sync::Arc;
+
+use candle_core::quantized::QMatMul;
+use candle_core::{Device, Module, Tensor};
+
+use super::error::ModelError;
+use super::gguf::Gguf;
+use super::q8::Q8Matrix;
+
+/// How weights are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// As f32.
+    Float,
+    /// As they are in the file; activations are quantized to 8 bits too.
+    Quantized,
+}
+
+/// A matrix to multiply rows with.
+pub(super) enum Linear {
+    /// `(in, out)`, a view of the file's `(out, in)`; for single rows also as
+    /// it is in the file, where that is Q8_0.
+    Float(Tensor, Option<Q8Matrix>),
+    /// Matrices whose results stand side by side.
+    Quantized(Vec<QMatMul>),
+}
+
+impl Linear {
+    /// `(n, in)` to `(n, out)`.
+    pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Float(_, Some(q8)) if x.dim(0)? == 1 => q8.multiply(x),
+            Self::Float(matrix, _) => x.matmul(matrix),
+            Self::Quantized(parts) => match &parts[..] {
+                [only] => only.forward(x),
+                parts => {
+                    let results: Vec<_> =
+                        parts.iter().map(|part| part.forward(x)).collect::<Result<_, _>>()?;
+                    Tensor::cat(&results, 1)
+                }
+            },
+        }
+    }
+}
+
+/// Takes tensors out of a file, weights kept as told.
+pub(super) struct Loader<'a> {
+    pub(super) gguf: &'a Gguf,
+    pub(super) precision: Precision,
+}
+
+impl Loader<'_> {
+    pub(super) fn vector(&self, name: &str, length: usize) -> Result<Tensor, ModelError> {
+        Ok(self.gguf.tensor(name, &[length])?.dequantize(&Device::Cpu)?)
+    }
+
+    /// Matrices `(rows, columns)` by name and rows, whose results stand side by side.
+    pub(super) fn linear(
+        &self,
+        parts: &[(String, usize)],
+        columns: usize,
+    ) -> Result<Linear, ModelError> {
+        let tensors = parts
+            .iter()
+            .map(|(name, rows)| self.gguf.tensor(name, &[*rows, columns]))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(match self.precision {
+            // Not `from_qtensor`: that would keep F16 weights in f32.
+            Precision::Quantized => Linear::Quantized(
+                tensors.into_iter().map(|tensor| QMatMul::QTensor(Arc::new(tensor))).collect(),
+            ),
+            Precision::Float => {
+                let q8 = Q8Matrix::new(&tensors.iter().collect::<Vec<_>>())?;
+                let parts = tensors
+                    .iter()
+                    .map(|tensor| tensor.dequantize(&Device::Cpu))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Linear::Float(Tensor::cat(&parts, 0)?.t()?, q8)
+            }
+        })
+    }
+}
