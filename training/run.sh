@@ -23,7 +23,7 @@ if [ -z "${GENERATE:-}" ]; then
     cargo build --release --features training --bin generate
 fi
 if [ -z "${VOCABULARY:-}" ]; then
-    "$generate" paper --seed 1 --count 20000 | python3 training/vocabulary.py "$vocabulary" --size 2048
+    "$generate" paper --seed 1 --count 30000 | python3 training/vocabulary.py "$vocabulary" --size 2048
 fi
 
 if [ "$device" = cpu ]; then
