@@ -97,11 +97,9 @@ fn conversation(model: &Path) -> Vec<Passage> {
     let (tools, prompts) = (Registry::standard(), Prompts::shipped());
     let mut agent =
         Agent::new(Box::new(llm), tools, Dialect::default(), prompts, None, options).unwrap();
-    for question in [
-        "hey how are you today?",
-        "what is 4 to the power of 2.1?",
-        "can you multiply that by 3?",
-    ] {
+    for question in
+        ["hey how are you today?", "what is 4 to the power of 2.1?", "can you multiply that by 3?"]
+    {
         let outcome = agent.ask(question, &Cancel::new(), &mut |_| {}).unwrap();
         assert!(matches!(outcome, Outcome::Answered(_)), "{question}: {outcome:?}");
     }
