@@ -268,6 +268,13 @@ fn what_cannot_fit_is_refused_before_the_model_is_asked() {
 }
 
 #[test]
+fn room_without_end_does_not_fit() {
+    let options = Options { max_new_tokens: usize::MAX, ..Options::default() };
+    let (outcome, _) = bench(options, &[answer("hi")]).ask("hello");
+    assert!(matches!(outcome, Outcome::DoesNotFit { needed: usize::MAX, .. }), "{outcome:?}");
+}
+
+#[test]
 fn an_interrupted_turn_leaves_no_trace() {
     let mut bench = bench(Options::default(), &[answer("hi"), call("1+1"), answer("never")]);
     bench.ask("hello");

@@ -131,6 +131,13 @@ fn paths_that_lead_to_no_model() {
     assert!(matches!(open(""), ModelError::NotGguf(_)));
     std::fs::write(folder.path().join("empty.gguf"), "").unwrap();
     assert!(matches!(open("empty.gguf"), ModelError::NotGguf(_)));
+    // A socket or a pipe is told from a file before it is opened.
+    #[cfg(unix)]
+    {
+        let _socket =
+            std::os::unix::net::UnixListener::bind(folder.path().join("socket.gguf")).unwrap();
+        assert!(matches!(open("socket.gguf"), ModelError::NotGguf(_)));
+    }
     let other = with("tokenizer.ggml.model", Value::String("gpt2".into()));
     std::fs::write(folder.path().join("other.gguf"), other).unwrap();
     assert!(matches!(open("other.gguf"), ModelError::Unsupported(_)));

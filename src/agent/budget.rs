@@ -34,11 +34,13 @@ pub fn fit(
     loop {
         let prompt = paper.prompt(memory, left_out, Some(turn));
         let tokens = llm.count(&prompt)?;
-        if tokens + room <= context {
+        // Any room can be asked for, even more than a number holds beside the prompt.
+        let needed = tokens.saturating_add(room);
+        if needed <= context {
             return Ok(Fitted { prompt, tokens, left_out });
         }
         if left_out >= memory.len() {
-            return Err(LlmError::DoesNotFit { needed: tokens + room, context });
+            return Err(LlmError::DoesNotFit { needed, context });
         }
         left_out += 1;
     }

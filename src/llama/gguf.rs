@@ -76,14 +76,15 @@ impl Gguf {
             ErrorKind::NotFound => ModelError::Missing(path.into()),
             _ => ModelError::Unreadable { path: path.into(), source },
         };
-        let file = File::open(path).map_err(unreadable)?;
-        let about = file.metadata().map_err(unreadable)?;
+        // Looked at first: to open a pipe would wait for somebody to write to it.
+        let about = path.metadata().map_err(unreadable)?;
         if !about.is_file() {
             return Err(ModelError::NotGguf(format!("{} is not a file", path.display())));
         }
         if about.len() == 0 {
             return Err(ModelError::NotGguf("it is empty".into()));
         }
+        let file = File::open(path).map_err(unreadable)?;
         // SAFETY: the map is only ever read. Like every program that maps its
         // model, this one relies on nobody rewriting the file while it runs.
         let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
