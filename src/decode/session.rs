@@ -1,9 +1,9 @@
 //! Which ids the cache holds: known here and nowhere else.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::chat::Cancel;
-use crate::llama::{Forward, Want};
+use crate::llama::{CacheRows, Forward, Want};
 
 /// An engine, and the ids that its cache holds.
 pub struct Session {
@@ -56,6 +56,42 @@ impl Session {
     /// The engine's; nothing has changed.
     pub fn push(&mut self, id: u32, cancel: &Cancel) -> Result<bool> {
         self.pass(&[id], Want::Last, cancel)
+    }
+
+    /// Makes the cache hold what was exported with exactly these ids.
+    ///
+    /// # Errors
+    /// The engine's; the cache is then empty.
+    pub fn import(&mut self, ids: &[u32], rows: &CacheRows) -> Result<()> {
+        self.truncate(0);
+        let imported = self.engine.import(rows);
+        if imported.is_err() || self.engine.len() != ids.len() {
+            self.engine.truncate(0);
+            imported?;
+            bail!("{} tokens were imported for {} ids", rows.tokens, ids.len());
+        }
+        self.ids.extend_from_slice(ids);
+        Ok(())
+    }
+
+    /// A copy of what the cache holds of its first `length` tokens.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn export(&self, length: usize) -> Result<CacheRows> {
+        self.engine.export(length)
+    }
+
+    /// The part of a prompt's first `length` tokens that is processed in the
+    /// same pieces whatever follows it: only whole chunks.
+    pub fn whole_chunks(&self, length: usize) -> usize {
+        let chunk = self.engine.chunk().max(1);
+        length / chunk * chunk
+    }
+
+    /// The engine's fingerprint.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.engine.fingerprint()
     }
 
     /// The row after the last token: a copy, since choosing may change it.

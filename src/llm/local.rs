@@ -6,16 +6,20 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
+use anyhow::Result;
+
 use self::reply::Reply;
 use super::{Completion, End, Llm, LlmError, Request, Stats};
 use crate::chat::{Cancel, Prompt};
-use crate::decode::{Sampler, Session};
+use crate::decode::{Sampler, Session, Snapshots};
 use crate::llama::{Forward, Gguf, ModelError, Portable, Tokenizer};
 
 /// A model in this process, with the conversation so far in its cache.
 pub struct Local {
     session: Session,
     tokenizer: Tokenizer,
+    /// Where the cache of the system part is kept between processes.
+    snapshots: Option<Snapshots>,
 }
 
 impl Local {
@@ -31,7 +35,7 @@ impl Local {
                 engine.vocab()
             )));
         }
-        Ok(Self { session: Session::new(engine), tokenizer })
+        Ok(Self { session: Session::new(engine), tokenizer, snapshots: None })
     }
 
     /// Opens a GGUF file. A vocabulary of a kind that is not read from the
@@ -77,6 +81,12 @@ impl Local {
         Self::new(Box::new(Portable::new(gguf, context)?), tokenizer)
     }
 
+    /// The same model, with the cache of a prompt's system part kept between
+    /// processes.
+    pub fn with_snapshots(self, snapshots: Snapshots) -> Self {
+        Self { snapshots: Some(snapshots), ..self }
+    }
+
     /// The model's vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -86,6 +96,18 @@ impl Local {
     /// its reply.
     pub fn cached(&self) -> &[u32] {
         self.session.ids()
+    }
+
+    /// Makes the cache hold a prompt, given also as ids; see `Session::fill`.
+    fn fill(&mut self, prompt: &Prompt, ids: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
+        let Self { session, tokenizer, snapshots } = self;
+        match snapshots {
+            Some(snapshots) => {
+                let system = || tokenizer.encode_prompt(&prompt.system_part()).len();
+                snapshots.fill(session, ids, system, cancel)
+            }
+            None => session.fill(ids, cancel),
+        }
     }
 
     fn fits(&self, needed: usize) -> Result<(), LlmError> {
@@ -105,7 +127,7 @@ impl Llm for Local {
         let prompt = self.tokenizer.encode_prompt(request.prompt);
         self.fits(prompt.len().saturating_add(max_new_tokens))?;
         let passes = self.session.passes();
-        let filled = self.session.fill(&prompt, cancel)?;
+        let filled = self.fill(request.prompt, &prompt, cancel)?;
         let mut stats =
             Stats { prompt: prompt.len(), prefill: start.elapsed(), ..Stats::default() };
         let mut reply = Reply::new(&self.tokenizer, form);
@@ -148,7 +170,7 @@ impl Llm for Local {
         let ids = self.tokenizer.encode_prompt(prompt);
         self.fits(ids.len())?;
         if !ids.is_empty() {
-            self.session.fill(&ids, cancel)?;
+            self.fill(prompt, &ids, cancel)?;
         }
         Ok(())
     }

@@ -1,0 +1,114 @@
+//! The cache of a prompt's system part, kept between processes: a new one need
+//! not process again what every prompt begins with.
+//!
+//! A snapshot is of whole chunks, so that with and without it the same tokens
+//! are processed in the same pieces and every logit is the same, bit for bit.
+//! Whatever goes wrong with a snapshot is no error: the tokens are processed.
+
+mod file;
+mod store;
+
+use std::thread::{self, JoinHandle};
+
+use anyhow::Result;
+use sha2::{Digest, Sha256};
+
+use super::Session;
+use crate::chat::Cancel;
+
+pub use store::{Entry, LIMIT, Store};
+
+/// What a snapshot is found by: SHA-256 of the engine's fingerprint and the ids.
+pub type Key = [u8; 32];
+
+/// Takes snapshots, and takes from them.
+pub struct Snapshots {
+    store: Store,
+    /// A snapshot that is being written.
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Snapshots {
+    /// Snapshots that are kept in `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store, writer: None }
+    }
+
+    /// What `Session::fill` does, with what a snapshot holds of the first
+    /// `system` tokens of the prompt instead of processing them. Where there is
+    /// no snapshot, one is written in the background.
+    ///
+    /// # Errors
+    /// Those of `Session::fill`.
+    pub fn fill(
+        &mut self,
+        session: &mut Session,
+        prompt: &[u32],
+        system: impl FnOnce() -> usize,
+        cancel: &Cancel,
+    ) -> Result<Option<usize>> {
+        let missing = self.restore(session, prompt, system);
+        let kept = session.fill(prompt, cancel);
+        if let Some((key, length)) = missing
+            && session.ids().starts_with(&prompt[..length])
+        {
+            self.save(session, key, length);
+        }
+        kept
+    }
+
+    /// Puts a snapshot in place where the cache does not hold what it would.
+    /// Returns the key and length of one that is not there.
+    fn restore(
+        &self,
+        session: &mut Session,
+        prompt: &[u32],
+        system: impl FnOnce() -> usize,
+    ) -> Option<(Key, usize)> {
+        // What follows a prompt that is held to its last chunk is no system part.
+        let same = session.ids().iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        if same > 0 && same >= session.whole_chunks(prompt.len()) {
+            return None;
+        }
+        // The row after the last token is not in a snapshot, so one is left to process.
+        let length = session.whole_chunks(system().min(prompt.len().saturating_sub(1)));
+        if length == 0 || same >= length {
+            return None;
+        }
+        let key = key(&session.fingerprint()?, &prompt[..length]);
+        let rows = self.store.load(&key).filter(|rows| rows.tokens == length);
+        match rows.map(|rows| session.import(&prompt[..length], &rows)) {
+            Some(Ok(())) => None,
+            _ => Some((key, length)),
+        }
+    }
+
+    fn save(&mut self, session: &Session, key: Key, length: usize) {
+        let Ok(rows) = session.export(length) else { return };
+        self.wait();
+        let store = self.store.clone();
+        // A snapshot that cannot be written is only missed.
+        let write = move || drop(store.save(&key, &rows));
+        self.writer = thread::Builder::new().name("snapshot".into()).spawn(write).ok();
+    }
+
+    fn wait(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Snapshots {
+    fn drop(&mut self) {
+        self.wait();
+    }
+}
+
+fn key(fingerprint: &str, ids: &[u32]) -> Key {
+    let mut hash = Sha256::new();
+    hash.update((fingerprint.len() as u64).to_le_bytes());
+    hash.update(fingerprint);
+    ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+    hash.finalize().into()
+}
