@@ -65,9 +65,10 @@ impl Snapshots {
         prompt: &[u32],
         system: impl FnOnce() -> usize,
     ) -> Option<(Key, usize)> {
-        // What follows a prompt that is held to its last chunk is no system part.
         let same = session.ids().iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        if same > 0 && same >= session.whole_chunks(prompt.len()) {
+        // What is held up to the middle of a chunk would go on from there: in
+        // other pieces than those of a snapshot.
+        if same != session.whole_chunks(same) {
             return None;
         }
         // The row after the last token is not in a snapshot, so one is left to process.

@@ -8,6 +8,7 @@ mod linear;
 mod ops;
 pub mod portable;
 mod q8;
+pub mod threads;
 pub mod tokenizer;
 
 pub use config::LlamaConfig;

@@ -8,9 +8,10 @@
 //! | 48..56 | bytes of rows |
 //! | 56..64 | checksum of all other bytes |
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::Key;
 use crate::llama::CacheRows;
@@ -18,6 +19,8 @@ use crate::llama::CacheRows;
 /// What a snapshot's file begins with; the digit is the version of the form.
 const MARK: &[u8; 8] = b"agentKV1";
 const HEAD: usize = 64;
+/// No snapshot takes longer to write.
+const PART_LIFE: Duration = Duration::from_secs(3600);
 
 /// Reads the rows of `key`. None for a file that is not there, of another key,
 /// larger than `most` bytes, cut short, longer than it says, or damaged.
@@ -38,14 +41,32 @@ pub fn tokens(path: &Path) -> Option<u64> {
     Some(open(path)?.1.tokens)
 }
 
-/// Writes a file that is not there yet.
-pub fn write(path: &Path, key: &Key, rows: &CacheRows) -> io::Result<()> {
+/// Writes a file that is not there yet. It is locked while it is open, so that
+/// others know it from one whose writer was killed.
+pub fn write(path: &Path, key: &Key, rows: &CacheRows) -> io::Result<File> {
     let mut head = Head::new(key, rows).unsigned();
     let sum = checksum(&head, &rows.bytes);
     head[56..].copy_from_slice(&sum.to_le_bytes());
     let mut file = File::create_new(path)?;
+    // Some file systems have no locks.
+    let _ = file.try_lock();
     file.write_all(&head)?;
-    file.write_all(&rows.bytes)
+    file.write_all(&rows.bytes)?;
+    Ok(file)
+}
+
+/// Nobody writes this file any more. Unlocked files count as such, and where
+/// there are no locks those that are older than an hour.
+pub fn is_abandoned(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let old = |file: &File| file.metadata()?.modified().map(|time| time.elapsed());
+    match file.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => false,
+        Err(TryLockError::Error(_)) => {
+            old(&file).is_ok_and(|age| age.is_ok_and(|age| age > PART_LIFE))
+        }
+    }
 }
 
 /// The bytes that a file of these rows takes.

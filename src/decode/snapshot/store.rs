@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Key, file};
 use crate::llama::CacheRows;
@@ -19,9 +19,6 @@ pub const LIMIT: u64 = 2 << 30;
 /// What the names of snapshots, and of those that are being written, end in.
 const WHOLE: &str = "snapshot";
 const PART: &str = "part";
-
-/// A part that is older than this is of a process that has ended.
-const PART_LIFE: Duration = Duration::from_secs(3600);
 
 /// A folder of snapshots of bounded size, of which the least recently used
 /// leave first.
@@ -78,7 +75,8 @@ impl Store {
         let path = self.path(key);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let part = path.with_extension(format!("{}-{now}.{PART}", process::id()));
-        let written = file::write(&part, key, rows).and_then(|()| fs::rename(&part, &path));
+        let written = file::write(&part, key, rows)
+            .and_then(|file| fs::rename(&part, &path).map(|()| drop(file)));
         if written.is_err() {
             let _ = fs::remove_file(&part);
         }
@@ -116,7 +114,7 @@ impl Store {
     /// until the others, without the one about to be replaced, take `limit` bytes.
     fn prune(&self, limit: u64, replaced: &Path) -> io::Result<()> {
         for part in self.files(PART)? {
-            if part.used.elapsed().is_ok_and(|age| age > PART_LIFE) {
+            if file::is_abandoned(&part.path) {
                 let _ = fs::remove_file(part.path);
             }
         }
