@@ -1,6 +1,7 @@
 //! The keys and values of the tokens processed so far.
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Storage, Tensor};
+use rayon::prelude::*;
 
 use super::CacheRows;
 use super::ops::values;
@@ -115,16 +116,15 @@ impl Cache {
         }
         self.length = 0;
         self.reserve(rows.tokens)?;
-        let head_dim = self.shape.1;
-        let half = (rows.bytes.len() / self.layers.len() / 2).max(1);
-        let tensors = self.layers.iter().flat_map(|(keys, values)| [keys, values]);
-        for (tensor, bytes) in tensors.zip(rows.bytes.chunks_exact(half)) {
-            tensor.inplace_op1(&Put {
-                bytes,
-                head: rows.tokens * head_dim,
-                room: self.capacity * head_dim,
-            })?;
-        }
+        let (head, room) = (rows.tokens * self.shape.1, self.capacity * self.shape.1);
+        let part = (rows.bytes.len() / self.layers.len() / 2).max(1);
+        let parts: Vec<_> = rows.bytes.chunks_exact(part).collect();
+        self.layers.par_iter().zip(parts.par_chunks(2)).try_for_each(
+            |((keys, values), parts)| {
+                keys.inplace_op1(&Put { bytes: parts[0], head, room })?;
+                values.inplace_op1(&Put { bytes: parts[1], head, room })
+            },
+        )?;
         self.length = rows.tokens;
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::cache::Cache;
@@ -76,8 +77,7 @@ impl Portable {
         let load = Loader { gguf, precision };
         let (dim, ffn, vocab) = (config.dim, config.ffn, config.vocab);
         let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let mut layers = Vec::new();
-        for i in 0..config.layers {
+        let layer = |i: usize| {
             let linear = |parts: &[(&str, usize)], columns: usize| {
                 let parts = parts
                     .iter()
@@ -85,15 +85,20 @@ impl Portable {
                     .collect::<Vec<_>>();
                 load.linear(&parts, columns)
             };
-            layers.push(Layer {
+            Ok(Layer {
                 attention_norm: load.vector(&format!("blk.{i}.attn_norm.weight"), dim)?,
                 qkv: linear(&[("attn_q", q), ("attn_k", kv), ("attn_v", kv)], dim)?,
                 attention_output: linear(&[("attn_output", dim)], q)?,
                 ffn_norm: load.vector(&format!("blk.{i}.ffn_norm.weight"), dim)?,
                 gate_up: linear(&[("ffn_gate", ffn), ("ffn_up", ffn)], dim)?,
                 down: linear(&[("ffn_down", dim)], ffn)?,
-            });
-        }
+            })
+        };
+        // On all cores: most of the time goes into memory that is touched for
+        // the first time. The first error in the order of the layers counts.
+        let layers: Vec<Result<Layer, ModelError>> =
+            (0..config.layers).into_par_iter().map(layer).collect();
+        let layers = layers.into_iter().collect::<Result<Vec<_>, _>>()?;
         let rows = Arc::new(gguf.tensor("token_embd.weight", &[vocab, dim])?);
         let embedding = match precision {
             Precision::Float => Embedding::Float(rows.dequantize(&Device::Cpu)?),
