@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use support::{Random, Tiny};
 use tempfile::TempDir;
 
-/// A model of random weights with a snapshot of about 30 MB, so that writing
+/// A model of random weights with a snapshot of about 15 MB, so that writing
 /// it takes a while.
 fn place() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("random.gguf");
     let tiny =
-        Tiny { context: 8192, dim: 256, heads: 4, kv_heads: 4, layers: 8, ..Tiny::default() };
+        Tiny { context: 8192, dim: 256, heads: 4, kv_heads: 4, layers: 4, ..Tiny::default() };
     fs::write(&path, tiny.bytes()).expect("written");
     (folder, path)
 }
@@ -81,12 +81,12 @@ fn after_a_kill_at_any_moment_the_next_run_answers() {
             // At any moment of the whole run.
             std::thread::sleep(usual.mul_f32(random.unit() * 1.2));
         } else {
-            // While the snapshot is written, which takes some 10 ms.
+            // While the snapshot is written, which takes some 6 ms.
             let waited = Instant::now();
             while count(&store, "") == 0 && waited.elapsed() < Duration::from_secs(60) {
                 std::thread::sleep(Duration::from_micros(100));
             }
-            std::thread::sleep(Duration::from_micros(random.next() % 12_000));
+            std::thread::sleep(Duration::from_micros(random.next() % 8_000));
         }
         child.kill().expect("killed");
         child.wait().expect("an end");

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
+use super::Snapshots;
 use crate::chat::Cancel;
 use crate::llama::{CacheRows, Forward, Want};
 
@@ -13,23 +14,55 @@ pub struct Session {
     /// The row after the last of `ids`, where it was asked for.
     logits: Option<Vec<f32>>,
     passes: usize,
+    snapshots: Option<Snapshots>,
+    /// Tokens of the system part, which is what snapshots hold.
+    system: usize,
 }
 
 impl Session {
     /// Takes an engine over and empties its cache.
     pub fn new(mut engine: Box<dyn Forward>) -> Self {
         engine.truncate(0);
-        Self { engine, ids: Vec::new(), logits: None, passes: 0 }
+        Self { engine, ids: Vec::new(), logits: None, passes: 0, snapshots: None, system: 0 }
+    }
+
+    /// The same session, with snapshots of the system part.
+    pub fn with_snapshots(self, snapshots: Snapshots) -> Self {
+        Self { snapshots: Some(snapshots), ..self }
+    }
+
+    /// There are snapshots, so that `set_system` matters.
+    pub fn has_snapshots(&self) -> bool {
+        self.snapshots.is_some()
+    }
+
+    /// Tells how many tokens of what is to be processed, from the first, are
+    /// the system part. 0, as it is at first, leaves snapshots alone.
+    pub fn set_system(&mut self, tokens: usize) {
+        self.system = tokens;
     }
 
     /// Makes the cache hold exactly `prompt`: keeps what it begins with
-    /// already, forgets the rest and processes what is new, in chunks. Returns
-    /// how many tokens were kept, or None if `cancel` was set: the cache then
+    /// already or a snapshot holds of it, forgets the rest and processes what
+    /// is new, in chunks. Returns how many tokens were kept, or None if `cancel` was set: the cache then
     /// holds a beginning of `prompt`.
     ///
     /// # Errors
     /// The engine's; the cache then holds a beginning of `prompt`, too.
     pub fn fill(&mut self, prompt: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
+        let Some(mut snapshots) = self.snapshots.take() else {
+            return self.process(prompt, cancel);
+        };
+        let missing = snapshots.restore(self, prompt, self.system);
+        let kept = self.process(prompt, cancel);
+        if let Some(missing) = missing {
+            snapshots.save(self, &missing, prompt);
+        }
+        self.snapshots = Some(snapshots);
+        kept
+    }
+
+    fn process(&mut self, prompt: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
         ensure!(!prompt.is_empty(), "a prompt without tokens cannot be continued");
         let mut kept = self.ids.iter().zip(prompt).take_while(|(a, b)| a == b).count();
         if kept == prompt.len() && (kept < self.ids.len() || self.logits.is_none()) {

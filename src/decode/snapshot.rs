@@ -10,16 +10,20 @@ mod store;
 
 use std::thread::{self, JoinHandle};
 
-use anyhow::Result;
 use sha2::{Digest, Sha256};
 
 use super::Session;
-use crate::chat::Cancel;
 
 pub use store::{Entry, LIMIT, Store};
 
 /// What a snapshot is found by: SHA-256 of the engine's fingerprint and the ids.
 pub type Key = [u8; 32];
+
+/// A snapshot that is not there: its key, and how many tokens it would hold.
+pub(super) struct Missing {
+    key: Key,
+    length: usize,
+}
 
 /// Takes snapshots, and takes from them.
 pub struct Snapshots {
@@ -34,37 +38,15 @@ impl Snapshots {
         Self { store, writer: None }
     }
 
-    /// What `Session::fill` does, with what a snapshot holds of the first
-    /// `system` tokens of the prompt instead of processing them. Where there is
-    /// no snapshot, one is written in the background.
-    ///
-    /// # Errors
-    /// Those of `Session::fill`.
-    pub fn fill(
-        &mut self,
-        session: &mut Session,
-        prompt: &[u32],
-        system: impl FnOnce() -> usize,
-        cancel: &Cancel,
-    ) -> Result<Option<usize>> {
-        let missing = self.restore(session, prompt, system);
-        let kept = session.fill(prompt, cancel);
-        if let Some((key, length)) = missing
-            && session.ids().starts_with(&prompt[..length])
-        {
-            self.save(session, key, length);
-        }
-        kept
-    }
-
-    /// Puts a snapshot in place where the cache does not hold what it would.
-    /// Returns the key and length of one that is not there.
-    fn restore(
+    /// Puts a snapshot of the first `system` tokens of a prompt in place where
+    /// the cache does not hold what it would. Returns what is missing where
+    /// there is none.
+    pub(super) fn restore(
         &self,
         session: &mut Session,
         prompt: &[u32],
-        system: impl FnOnce() -> usize,
-    ) -> Option<(Key, usize)> {
+        system: usize,
+    ) -> Option<Missing> {
         let same = session.ids().iter().zip(prompt).take_while(|(a, b)| a == b).count();
         // What is held up to the middle of a chunk would go on from there: in
         // other pieces than those of a snapshot.
@@ -72,7 +54,7 @@ impl Snapshots {
             return None;
         }
         // The row after the last token is not in a snapshot, so one is left to process.
-        let length = session.whole_chunks(system().min(prompt.len().saturating_sub(1)));
+        let length = session.whole_chunks(system.min(prompt.len().saturating_sub(1)));
         if length == 0 || same >= length {
             return None;
         }
@@ -80,11 +62,17 @@ impl Snapshots {
         let rows = self.store.load(&key).filter(|rows| rows.tokens == length);
         match rows.map(|rows| session.import(&prompt[..length], &rows)) {
             Some(Ok(())) => None,
-            _ => Some((key, length)),
+            _ => Some(Missing { key, length }),
         }
     }
 
-    fn save(&mut self, session: &Session, key: Key, length: usize) {
+    /// Writes what was missing of a prompt, in the background, if the cache
+    /// holds it now.
+    pub(super) fn save(&mut self, session: &Session, missing: &Missing, prompt: &[u32]) {
+        let Missing { key, length } = *missing;
+        if !session.ids().starts_with(&prompt[..length]) {
+            return;
+        }
         let Ok(rows) = session.export(length) else { return };
         self.wait();
         let store = self.store.clone();

@@ -6,8 +6,6 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Result;
-
 use self::reply::Reply;
 use super::{Completion, End, Llm, LlmError, Request, Stats};
 use crate::chat::{Cancel, Prompt};
@@ -18,8 +16,6 @@ use crate::llama::{Forward, Gguf, ModelError, Portable, Tokenizer};
 pub struct Local {
     session: Session,
     tokenizer: Tokenizer,
-    /// Where the cache of the system part is kept between processes.
-    snapshots: Option<Snapshots>,
 }
 
 impl Local {
@@ -35,7 +31,7 @@ impl Local {
                 engine.vocab()
             )));
         }
-        Ok(Self { session: Session::new(engine), tokenizer, snapshots: None })
+        Ok(Self { session: Session::new(engine), tokenizer })
     }
 
     /// Opens a GGUF file. A vocabulary of a kind that is not read from the
@@ -84,7 +80,7 @@ impl Local {
     /// The same model, with the cache of a prompt's system part kept between
     /// processes.
     pub fn with_snapshots(self, snapshots: Snapshots) -> Self {
-        Self { snapshots: Some(snapshots), ..self }
+        Self { session: self.session.with_snapshots(snapshots), ..self }
     }
 
     /// The model's vocabulary.
@@ -98,15 +94,11 @@ impl Local {
         self.session.ids()
     }
 
-    /// Makes the cache hold a prompt, given also as ids; see `Session::fill`.
-    fn fill(&mut self, prompt: &Prompt, ids: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
-        let Self { session, tokenizer, snapshots } = self;
-        match snapshots {
-            Some(snapshots) => {
-                let system = || tokenizer.encode_prompt(&prompt.system_part()).len();
-                snapshots.fill(session, ids, system, cancel)
-            }
-            None => session.fill(ids, cancel),
+    /// Tells the session which part of a prompt snapshots are of.
+    fn set_system(&mut self, prompt: &Prompt) {
+        if self.session.has_snapshots() {
+            let ids = self.tokenizer.encode_prompt(&prompt.system_part());
+            self.session.set_system(ids.len());
         }
     }
 
@@ -127,7 +119,8 @@ impl Llm for Local {
         let prompt = self.tokenizer.encode_prompt(request.prompt);
         self.fits(prompt.len().saturating_add(max_new_tokens))?;
         let passes = self.session.passes();
-        let filled = self.fill(request.prompt, &prompt, cancel)?;
+        self.set_system(request.prompt);
+        let filled = self.session.fill(&prompt, cancel)?;
         let mut stats =
             Stats { prompt: prompt.len(), prefill: start.elapsed(), ..Stats::default() };
         let mut reply = Reply::new(&self.tokenizer, form);
@@ -170,7 +163,8 @@ impl Llm for Local {
         let ids = self.tokenizer.encode_prompt(prompt);
         self.fits(ids.len())?;
         if !ids.is_empty() {
-            self.fill(prompt, &ids, cancel)?;
+            self.set_system(prompt);
+            self.session.fill(&ids, cancel)?;
         }
         Ok(())
     }
