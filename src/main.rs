@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // SAFETY: this is the first thing that the program's only thread does.
+    unsafe { llama_agent::llama::threads::settle() };
     llama_agent::cli::main(std::env::args_os())
 }

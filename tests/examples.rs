@@ -27,7 +27,7 @@ fn files() -> Vec<(PathBuf, Conversation)> {
 fn run(files: Vec<PathBuf>) {
     let output = Command::cargo_bin("agent")
         .expect("the program")
-        .arg("test")
+        .args(["test", "--no-snapshot"])
         .args(&files)
         .output()
         .expect("a run");

@@ -30,7 +30,15 @@ fn ask_stops_at_once_and_exits_with_130() {
     // Once while the prompt is read and once while the reply is written.
     for moment in ["step", "text"] {
         let mut child = Command::new(assert_cmd::cargo::cargo_bin("agent"))
-            .args(["ask", "hello", "--json", "--max-new-tokens", "90000", "--model"])
+            .args([
+                "ask",
+                "hello",
+                "--json",
+                "--no-snapshot",
+                "--max-new-tokens",
+                "90000",
+                "--model",
+            ])
             .arg(model(folder.path()))
             .stdout(Stdio::piped())
             .spawn()
@@ -54,7 +62,7 @@ fn ask_stops_at_once_and_exits_with_130() {
 fn a_chat_goes_on_with_its_memory_as_it_was() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = model(folder.path());
-    let args = format!("-v --max-new-tokens 90000 --model {}", model.display());
+    let args = format!("-v --no-snapshot --max-new-tokens 90000 --model {}", model.display());
     let Some(mut terminal) = Terminal::open(folder.path(), &args) else { return };
     for _ in 0..2 {
         terminal.wait_for("> ");
@@ -87,7 +95,14 @@ fn prompts_that_a_model_was_not_trained_with_are_warned_of() {
     let own = Prompts::from_folder(&prompts).and_then(|prompts| prompts.hash()).expect("a hash");
     for (hash, warned) in [("other", true), (own.as_str(), false)] {
         let output = Command::new(assert_cmd::cargo::cargo_bin("agent"))
-            .args(["ask", "hello", "--max-new-tokens", "1", "--max-steps", "1", "--model"])
+            .args([
+                "ask",
+                "hello",
+                "--no-snapshot",
+                "--max-new-tokens=1",
+                "--max-steps=1",
+                "--model",
+            ])
             .arg(trained(hash))
             .arg("--prompts")
             .arg(&prompts)

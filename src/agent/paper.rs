@@ -63,7 +63,7 @@ impl Paper {
             }
             segments.extend(exchange.iter().cloned());
         }
-        Prompt { segments }
+        Prompt { segments, system: self.system.len() }
     }
 
     /// Opens an exchange.

@@ -34,6 +34,9 @@ impl Segment {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prompt {
     pub segments: Vec<Segment>,
+    /// How many segments, from the first, are the system part: what every
+    /// prompt of the same agent begins with.
+    pub system: usize,
 }
 
 impl Prompt {
@@ -41,10 +44,16 @@ impl Prompt {
     pub fn text(&self) -> String {
         self.segments.iter().map(|segment| segment.text.as_str()).collect()
     }
+
+    /// The system part alone.
+    pub fn system_part(&self) -> Prompt {
+        let end = self.system.min(self.segments.len());
+        Self { segments: self.segments[..end].to_vec(), system: end }
+    }
 }
 
 impl FromIterator<Segment> for Prompt {
     fn from_iter<I: IntoIterator<Item = Segment>>(segments: I) -> Self {
-        Self { segments: segments.into_iter().collect() }
+        Self { segments: segments.into_iter().collect(), system: 0 }
     }
 }

@@ -44,6 +44,21 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
     },
+    /// Look at or clear what is kept between runs: snapshots of what models
+    /// made of the system message, so that they need not read it again.
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
+}
+
+/// What `agent cache` does.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List the snapshots, the last used first.
+    List,
+    /// Remove every snapshot.
+    Clear,
 }
 
 /// Flags that every command takes, before or after its name.
@@ -83,6 +98,12 @@ pub struct ModelArgs {
         hide_short_help = true
     )]
     pub script: Option<PathBuf>,
+    /// Neither use nor write snapshots: read the system message every time.
+    #[arg(long, global = true)]
+    pub no_snapshot: bool,
+    /// Keep snapshots in this folder instead of the user's cache folder.
+    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
+    pub snapshots: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

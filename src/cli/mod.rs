@@ -4,6 +4,7 @@
 
 pub mod args;
 mod ask;
+mod cache;
 mod chat;
 pub mod conversation;
 pub mod exit;
@@ -65,6 +66,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match command.unwrap_or(Command::Chat) {
         Command::Chat => chat::run(&shared),
         Command::Ask { question } => ask::run(&shared, &question),
+        Command::Cache { command } => cache::run(&shared, command),
         Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
     };
     match result {

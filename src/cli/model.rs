@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 
 use super::args::{self, ModelArgs};
-use super::conversation;
+use super::{cache, conversation};
 use crate::agent::prompts::Prompts;
 use crate::chat::{Cancel, Prompt};
+use crate::decode::Snapshots;
 use crate::llama::{Gguf, Portable, Tokenizer};
 use crate::llm::local::Local;
 use crate::llm::scripted::Scripted;
@@ -37,7 +38,11 @@ pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
         Some(path) => named(path, shared)?,
         None => embedded(shared)?,
     };
-    Ok(Box::new(local))
+    let store = if shared.model.no_snapshot { None } else { cache::store(&shared.model) };
+    Ok(Box::new(match store {
+        Some(store) => local.with_snapshots(Snapshots::new(store)),
+        None => local,
+    }))
 }
 
 /// The model of a file, with the tokenizer of another where one is named.

@@ -2,6 +2,8 @@
 
 pub mod sampler;
 pub mod session;
+pub mod snapshot;
 
 pub use sampler::Sampler;
 pub use session::Session;
+pub use snapshot::Snapshots;

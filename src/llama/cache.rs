@@ -1,6 +1,10 @@
 //! The keys and values of the tokens processed so far.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Storage, Tensor};
+use rayon::prelude::*;
+
+use super::CacheRows;
+use super::ops::values;
 
 /// Rows reserved at first: a short conversation costs a small model little.
 const FIRST: usize = 1024;
@@ -82,6 +86,54 @@ impl Cache {
         Ok((all_keys.narrow(1, 0, total)?, all_values.narrow(1, 0, total)?))
     }
 
+    /// A copy of the first `length` tokens: for every layer the keys and then
+    /// the values, `(kv_heads, length, head_dim)`, f32, little-endian.
+    pub fn export(&self, length: usize) -> Result<CacheRows> {
+        if length > self.length {
+            candle_core::bail!("{length} tokens of a cache that holds {}", self.length);
+        }
+        let mut bytes = vec![0; self.bytes(length)];
+        let (head, room) = (length * self.shape.1, self.capacity * self.shape.1);
+        let mut heads = bytes.chunks_exact_mut((head * size_of::<f32>()).max(1));
+        for tensor in self.layers.iter().flat_map(|(keys, values)| [keys, values]) {
+            let (storage, layout) = tensor.storage_and_layout();
+            let Storage::Cpu(storage) = &*storage else {
+                candle_core::bail!("the cache is on the CPU");
+            };
+            for (from, to) in values(storage, layout)?.chunks_exact(room).zip(&mut heads) {
+                for (to, from) in to.as_chunks_mut().0.iter_mut().zip(&from[..head]) {
+                    *to = from.to_le_bytes();
+                }
+            }
+        }
+        Ok(CacheRows { tokens: length, bytes })
+    }
+
+    /// Holds exactly the tokens that were exported by a cache of this shape.
+    pub fn import(&mut self, rows: &CacheRows) -> Result<()> {
+        if rows.tokens > self.context || rows.bytes.len() != self.bytes(rows.tokens) {
+            candle_core::bail!("{} bytes are not {} tokens", rows.bytes.len(), rows.tokens);
+        }
+        self.length = 0;
+        self.reserve(rows.tokens)?;
+        let (head, room) = (rows.tokens * self.shape.1, self.capacity * self.shape.1);
+        let part = (rows.bytes.len() / self.layers.len() / 2).max(1);
+        let parts: Vec<_> = rows.bytes.chunks_exact(part).collect();
+        self.layers.par_iter().zip(parts.par_chunks(2)).try_for_each(
+            |((keys, values), parts)| {
+                keys.inplace_op1(&Put { bytes: parts[0], head, room })?;
+                values.inplace_op1(&Put { bytes: parts[1], head, room })
+            },
+        )?;
+        self.length = rows.tokens;
+        Ok(())
+    }
+
+    fn bytes(&self, tokens: usize) -> usize {
+        let (kv_heads, head_dim) = self.shape;
+        self.layers.len() * 2 * kv_heads * tokens * head_dim * size_of::<f32>()
+    }
+
     /// Keeps `more` tokens that were appended to every layer.
     pub fn advance(&mut self, more: usize) {
         self.length += more;
@@ -95,5 +147,33 @@ impl Cache {
     /// Tokens that count.
     pub fn len(&self) -> usize {
         self.length
+    }
+}
+
+/// Writes exported values to the start of each head.
+struct Put<'a> {
+    bytes: &'a [u8],
+    /// Values of a head, and the room there is for them.
+    head: usize,
+    room: usize,
+}
+
+impl InplaceOp1 for Put<'_> {
+    fn name(&self) -> &'static str {
+        "put"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (CpuStorage::F32(all), Some((start, end))) = (storage, layout.contiguous_offsets())
+        else {
+            candle_core::bail!("contiguous f32 is needed");
+        };
+        let heads = self.bytes.chunks_exact((self.head * size_of::<f32>()).max(1));
+        for (to, from) in all[start..end].chunks_exact_mut(self.room).zip(heads) {
+            for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
+                *to = f32::from_le_bytes(*from);
+            }
+        }
+        Ok(())
     }
 }

@@ -13,10 +13,12 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use memmap2::Mmap;
+use sha2::{Digest, Sha256};
 
 use self::header::Reader;
 use super::error::ModelError;
@@ -46,9 +48,15 @@ struct Tensor {
     bytes: usize,
 }
 
+/// Blocks of the tensors that tell one file from another, and their bytes.
+const SAMPLES: usize = 64;
+const SAMPLE: usize = 4096;
+
 /// A GGUF file: metadata and tensors.
 pub struct Gguf {
     bytes: Bytes,
+    /// When the file was last written, since 1970; 0 where that is not known.
+    modified: Duration,
     metadata: HashMap<String, Value>,
     tensors: HashMap<String, Tensor>,
 }
@@ -88,7 +96,8 @@ impl Gguf {
         // SAFETY: the map is only ever read. Like every program that maps its
         // model, this one relies on nobody rewriting the file while it runs.
         let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-        Self::parse(Bytes::Mapped(map))
+        let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Ok(Self { modified: modified.unwrap_or_default(), ..Self::parse(Bytes::Mapped(map))? })
     }
 
     /// Reads a file that is in memory: bytes of the program itself, or owned.
@@ -98,7 +107,7 @@ impl Gguf {
 
     fn parse(bytes: Bytes) -> Result<Self, ModelError> {
         let (metadata, tensors) = Reader::new(&bytes).header()?;
-        Ok(Self { bytes, metadata, tensors })
+        Ok(Self { bytes, modified: Duration::ZERO, metadata, tensors })
     }
 
     /// A whole number that is not negative.
@@ -148,6 +157,24 @@ impl Gguf {
         self.tensors.values().fold((0, 0), |(bytes, elements), tensor| {
             (bytes + tensor.bytes, elements + tensor.shape.iter().product::<usize>())
         })
+    }
+
+    /// Tells this file from any other without reading all of it: SHA-256 of
+    /// its size, the time it was last written, its header with the table of
+    /// tensors, and blocks sampled evenly from the tensors.
+    pub fn identity(&self) -> [u8; 32] {
+        let all = &self.bytes[..];
+        let tensors = self.tensors.values().map(|tensor| tensor.start).min().unwrap_or(all.len());
+        let mut hash = Sha256::new();
+        hash.update((all.len() as u64).to_le_bytes());
+        hash.update(self.modified.as_nanos().to_le_bytes());
+        hash.update(&all[..tensors]);
+        let last = all.len().saturating_sub(SAMPLE).max(tensors);
+        for i in 0..SAMPLES {
+            let start = tensors + (last - tensors) / (SAMPLES - 1) * i;
+            hash.update(&all[start..all.len().min(start + SAMPLE)]);
+        }
+        hash.finalize().into()
     }
 
     /// A tensor of exactly this shape, still quantized, on the CPU.

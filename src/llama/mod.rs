@@ -8,6 +8,7 @@ mod linear;
 mod ops;
 pub mod portable;
 mod q8;
+pub mod threads;
 pub mod tokenizer;
 
 pub use config::LlamaConfig;
@@ -16,7 +17,7 @@ pub use gguf::Gguf;
 pub use portable::Portable;
 pub use tokenizer::Tokenizer;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::chat::Cancel;
 
@@ -29,6 +30,14 @@ pub enum Want {
     Last,
     /// The logits after every token: a row each.
     All,
+}
+
+/// What a cache holds of its first tokens, in the engine's own form: importing
+/// it leaves the cache as if the engine had processed the tokens itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheRows {
+    pub tokens: usize,
+    pub bytes: Vec<u8>,
 }
 
 /// One model, several engines behind it.
@@ -63,4 +72,29 @@ pub trait Forward: Send {
     /// wish to stop is still noticed well within a second. Depends on the model
     /// alone, so that the same prompt is always processed in the same pieces.
     fn chunk(&self) -> usize;
+
+    /// All that decides what the cache holds besides the tokens: the model,
+    /// the engine and its version, the type of its cache, the processor. None
+    /// if the cache cannot be exported.
+    fn fingerprint(&self) -> Option<String> {
+        None
+    }
+
+    /// A copy of the cache's first `len` tokens.
+    ///
+    /// # Errors
+    /// The cache holds fewer, or cannot be exported.
+    fn export(&self, _len: usize) -> Result<CacheRows> {
+        bail!("this engine's cache cannot be exported")
+    }
+
+    /// Makes the cache hold exactly what was exported by an engine of the same
+    /// fingerprint.
+    ///
+    /// # Errors
+    /// The rows are of another shape or do not fit the context. The cache is
+    /// as it was, or empty.
+    fn import(&mut self, _rows: &CacheRows) -> Result<()> {
+        bail!("this engine's cache cannot be imported")
+    }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::cache::Cache;
 use super::config::{LlamaConfig, Rope};
@@ -13,7 +15,7 @@ use super::gguf::Gguf;
 use super::linear::{Linear, Loader};
 use super::ops::{self, Heads};
 use super::q8::Q8Matrix;
-use super::{Forward, Want};
+use super::{CacheRows, Forward, Want};
 use crate::chat::Cancel;
 
 pub use super::linear::Precision;
@@ -37,6 +39,7 @@ pub struct Portable {
     /// What each pair's frequency is divided by.
     factors: Option<Vec<f32>>,
     cache: Cache,
+    fingerprint: String,
 }
 
 struct Layer {
@@ -74,8 +77,7 @@ impl Portable {
         let load = Loader { gguf, precision };
         let (dim, ffn, vocab) = (config.dim, config.ffn, config.vocab);
         let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let mut layers = Vec::new();
-        for i in 0..config.layers {
+        let layer = |i: usize| {
             let linear = |parts: &[(&str, usize)], columns: usize| {
                 let parts = parts
                     .iter()
@@ -83,15 +85,20 @@ impl Portable {
                     .collect::<Vec<_>>();
                 load.linear(&parts, columns)
             };
-            layers.push(Layer {
+            Ok(Layer {
                 attention_norm: load.vector(&format!("blk.{i}.attn_norm.weight"), dim)?,
                 qkv: linear(&[("attn_q", q), ("attn_k", kv), ("attn_v", kv)], dim)?,
                 attention_output: linear(&[("attn_output", dim)], q)?,
                 ffn_norm: load.vector(&format!("blk.{i}.ffn_norm.weight"), dim)?,
                 gate_up: linear(&[("ffn_gate", ffn), ("ffn_up", ffn)], dim)?,
                 down: linear(&[("ffn_down", dim)], ffn)?,
-            });
-        }
+            })
+        };
+        // On all cores: most of the time goes into memory that is touched for
+        // the first time. The first error in the order of the layers counts.
+        let layers: Vec<Result<Layer, ModelError>> =
+            (0..config.layers).into_par_iter().map(layer).collect();
+        let layers = layers.into_iter().collect::<Result<Vec<_>, _>>()?;
         let rows = Arc::new(gguf.tensor("token_embd.weight", &[vocab, dim])?);
         let embedding = match precision {
             Precision::Float => Embedding::Float(rows.dequantize(&Device::Cpu)?),
@@ -108,7 +115,8 @@ impl Portable {
         };
         let norm = load.vector("output_norm.weight", dim)?;
         let cache = Cache::new(config.layers, config.kv_heads, config.head_dim, config.context)?;
-        Ok(Self { embedding, layers, norm, output, factors, cache, config })
+        let fingerprint = fingerprint(gguf, precision);
+        Ok(Self { embedding, layers, norm, output, factors, cache, config, fingerprint })
     }
 
     /// The model's constants; `context` is the one in force.
@@ -211,6 +219,49 @@ impl Forward for Portable {
         let layer = dim * head_dim * 2 * (heads + kv_heads) + 3 * dim * ffn;
         (LAYER_WORK / layer.max(1)).clamp(8, 256)
     }
+
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.fingerprint.clone())
+    }
+
+    fn export(&self, len: usize) -> Result<CacheRows> {
+        Ok(self.cache.export(len)?)
+    }
+
+    fn import(&mut self, rows: &CacheRows) -> Result<()> {
+        Ok(self.cache.import(rows)?)
+    }
+}
+
+/// The sources that decide what the cache holds, so that rows computed by
+/// other sources are never taken for these.
+const SOURCES: [&str; 5] = [
+    include_str!("portable.rs"),
+    include_str!("cache.rs"),
+    include_str!("linear.rs"),
+    include_str!("ops.rs"),
+    include_str!("q8.rs"),
+];
+
+/// All that decides what the cache holds besides the tokens.
+fn fingerprint(gguf: &Gguf, precision: Precision) -> String {
+    // The vector instructions decide the order of additions.
+    #[cfg(target_arch = "x86_64")]
+    let processor = [
+        is_x86_feature_detected!("avx2"),
+        is_x86_feature_detected!("fma"),
+        is_x86_feature_detected!("avx512f"),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let processor = std::env::consts::ARCH;
+    let mut sources = Sha256::new();
+    SOURCES.iter().for_each(|source| sources.update(source));
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "portable {version} {:x?}, cache f32, weights {precision:?}, on {processor:?}, of {:x?}",
+        sources.finalize(),
+        gguf.identity()
+    )
 }
 
 /// Cosines and sines of the angles by which positions turn a head's pairs.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use self::reply::Reply;
 use super::{Completion, End, Llm, LlmError, Request, Stats};
 use crate::chat::{Cancel, Prompt};
-use crate::decode::{Sampler, Session};
+use crate::decode::{Sampler, Session, Snapshots};
 use crate::llama::{Forward, Gguf, ModelError, Portable, Tokenizer};
 
 /// A model in this process, with the conversation so far in its cache.
@@ -77,6 +77,12 @@ impl Local {
         Self::new(Box::new(Portable::new(gguf, context)?), tokenizer)
     }
 
+    /// The same model, with the cache of a prompt's system part kept between
+    /// processes.
+    pub fn with_snapshots(self, snapshots: Snapshots) -> Self {
+        Self { session: self.session.with_snapshots(snapshots), ..self }
+    }
+
     /// The model's vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -86,6 +92,14 @@ impl Local {
     /// its reply.
     pub fn cached(&self) -> &[u32] {
         self.session.ids()
+    }
+
+    /// Tells the session which part of a prompt snapshots are of.
+    fn set_system(&mut self, prompt: &Prompt) {
+        if self.session.has_snapshots() {
+            let ids = self.tokenizer.encode_prompt(&prompt.system_part());
+            self.session.set_system(ids.len());
+        }
     }
 
     fn fits(&self, needed: usize) -> Result<(), LlmError> {
@@ -105,6 +119,7 @@ impl Llm for Local {
         let prompt = self.tokenizer.encode_prompt(request.prompt);
         self.fits(prompt.len().saturating_add(max_new_tokens))?;
         let passes = self.session.passes();
+        self.set_system(request.prompt);
         let filled = self.session.fill(&prompt, cancel)?;
         let mut stats =
             Stats { prompt: prompt.len(), prefill: start.elapsed(), ..Stats::default() };
@@ -148,6 +163,7 @@ impl Llm for Local {
         let ids = self.tokenizer.encode_prompt(prompt);
         self.fits(ids.len())?;
         if !ids.is_empty() {
+            self.set_system(prompt);
             self.session.fill(&ids, cancel)?;
         }
         Ok(())

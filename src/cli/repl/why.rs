@@ -20,7 +20,7 @@ pub fn show(agent: &Agent, out: &mut Sink) -> io::Result<Result<(), LlmError>> {
         Err(error) => return Ok(Err(error)),
     };
     for segment in &prompt.segments {
-        let part = Prompt { segments: vec![segment.clone()] };
+        let part = Prompt::from_iter([segment.clone()]);
         let tokens = match agent.count(&part) {
             Ok((tokens, _)) => tokens,
             Err(error) => return Ok(Err(error)),
