@@ -15,6 +15,7 @@ use crate::llama::{Gguf, Portable, Tokenizer};
 use crate::llm::local::Local;
 use crate::llm::scripted::Scripted;
 use crate::llm::{Completion, Llm, LlmError, Request};
+use crate::tool::Registry;
 
 /// Bytes that fit a script's conversation if nothing else is said: a script
 /// counts bytes as tokens, so this is in proportion to a usual context.
@@ -37,6 +38,9 @@ pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
         Some(path) => named(path, shared)?,
         None => embedded(shared)?,
     };
+    let mut local = local.with(shared.decode.switches());
+    // What keeps replies to their form is there before the first question.
+    local.expect(&Registry::standard().forms())?;
     Ok(Box::new(local))
 }
 
