@@ -30,7 +30,15 @@ fn ask_stops_at_once_and_exits_with_130() {
     // Once while the prompt is read and once while the reply is written.
     for moment in ["step", "text"] {
         let mut child = Command::new(assert_cmd::cargo::cargo_bin("agent"))
-            .args(["ask", "hello", "--json", "--max-new-tokens", "90000", "--model"])
+            .args([
+                "ask",
+                "hello",
+                "--json",
+                "--no-grammar",
+                "--max-new-tokens",
+                "90000",
+                "--model",
+            ])
             .arg(model(folder.path()))
             .stdout(Stdio::piped())
             .spawn()
@@ -54,7 +62,7 @@ fn ask_stops_at_once_and_exits_with_130() {
 fn a_chat_goes_on_with_its_memory_as_it_was() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = model(folder.path());
-    let args = format!("-v --max-new-tokens 90000 --model {}", model.display());
+    let args = format!("-v --no-grammar --max-new-tokens 90000 --model {}", model.display());
     let Some(mut terminal) = Terminal::open(folder.path(), &args) else { return };
     for _ in 0..2 {
         terminal.wait_for("> ");
