@@ -88,17 +88,11 @@ fn any_walk_through_the_form_ends_in_time() {
 
 #[test]
 fn a_model_of_random_weights_makes_sense() {
-    // So small a model spends its time waking threads.
-    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    alone.install(make_sense);
-}
-
-fn make_sense() {
-    let mut local = Local::from_bytes(tiny().bytes(), None).unwrap();
+    let mut local = Local::from_bytes(Tiny { layers: 1, ..tiny() }.bytes(), None).unwrap();
     let prompt = prompt("what is 4 to the power of 2.1?");
     let mut longest = 0;
     for seed in 0..300 {
-        let room = [128, 200, 400][seed as usize % 3];
+        let room = [128, 160, 250][seed as usize % 3];
         let sampling = Sampling { temperature: 2.0, seed, ..Sampling::default() };
         let form = ReplyForm { tools: tools(), stop_lines: vec!["User:".into()] };
         let request = Request {

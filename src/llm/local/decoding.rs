@@ -6,6 +6,7 @@
 //! it is: what the model would choose at a position is a function of the tokens
 //! before it, and a guess counts only where it is that choice.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -34,8 +35,9 @@ pub(super) struct Decoding<'a> {
     reply: Reply<'a>,
     /// The prompt, then the reply so far.
     ids: Vec<u32>,
-    /// Tokens of the last guess, and how many of them were right.
-    guess: (usize, usize),
+    /// Where the last guess is, and how many of its tokens were right.
+    guess: Range<usize>,
+    right: usize,
     stats: Stats,
     start: Instant,
 }
@@ -47,7 +49,8 @@ impl<'a> Decoding<'a> {
             sampler: Sampler::new(request.sampling),
             drafter: Drafter::new(observation, means.switches.draft),
             reply: Reply::new(means.tokenizer, request.form),
-            guess: (0, 0),
+            guess: 0..0,
+            right: 0,
             stats: Stats { prompt: prompt.len(), ..Stats::default() },
             start: Instant::now(),
             ids: prompt,
@@ -117,8 +120,7 @@ impl<'a> Decoding<'a> {
 
     /// Processes what is new, and a guess at what follows.
     fn pass(&mut self) -> Result<bool> {
-        let (guessed, right) = std::mem::take(&mut self.guess);
-        self.drafter.learn(guessed, right);
+        self.drafter.learn(self.guess.len(), std::mem::take(&mut self.right));
         let mut guess = self.drafter.guess(&self.ids);
         // The last token of all needs no row after it.
         let room = self.request.max_new_tokens - self.reply.len();
@@ -133,14 +135,15 @@ impl<'a> Decoding<'a> {
             self.stats.prefill = self.start.elapsed();
         }
         self.stats.drafted += guess.len();
-        self.guess = (guess.len(), 0);
+        self.guess = self.ids.len()..self.ids.len() + guess.len();
         Ok(true)
     }
 
     /// Appends a token to the reply.
     fn push(&mut self, id: u32, watch: &mut dyn FnMut(&str)) -> Result<()> {
-        if self.means.session.settle(self.ids.len(), id) {
-            self.guess.1 += 1;
+        let position = self.ids.len();
+        if self.means.session.settle(position, id) && self.guess.contains(&position) {
+            self.right += 1;
             self.stats.accepted += 1;
         }
         if let Some(form) = &mut self.means.form {
