@@ -15,11 +15,13 @@ const BELOW: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates that only one module may name.
-const KEPT_IN: [(&str, &[&str]); 4] = [
+const KEPT_IN: [(&str, &[&str]); 6] = [
     ("clap", &["cli"]),
     ("rustyline", &["cli"]),
     ("candle_core", &["llama"]),
     ("ureq", &["hub", "llm"]),
+    ("llguidance", &["decode"]),
+    ("toktrie", &["decode"]),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use llama_agent::chat::{Cancel, Origin, Prompt, ReplyForm, Sampling, Segment};
+use llama_agent::decode::Switches;
 use llama_agent::llama::{Forward, Gguf, Tokenizer, Want};
 use llama_agent::llm::local::Local;
 use llama_agent::llm::{Completion, End, Llm, LlmError, Request};
@@ -55,12 +56,16 @@ impl Forward for Puppet {
         }
         let mut held = self.held.lock().unwrap();
         held.extend_from_slice(tokens);
-        let mut row = vec![1.0; 1024];
-        if let Some(next) = held.len().checked_sub(self.prompt) {
-            // Nothing left to say: the end of the sequence.
-            row[*self.script.get(next).unwrap_or(&2) as usize] = 1.05;
-        }
-        Ok(Some(if want == Want::Nothing { Vec::new() } else { row }))
+        let rows = want.rows(tokens.len());
+        let row = |length: usize| {
+            let mut row = vec![1.0; 1024];
+            if let Some(next) = length.checked_sub(self.prompt) {
+                // Nothing left to say: the end of the sequence.
+                row[*self.script.get(next).unwrap_or(&2) as usize] = 1.05;
+            }
+            row
+        };
+        Ok(Some((held.len() + 1 - rows..=held.len()).flat_map(row).collect()))
     }
 
     fn truncate(&mut self, len: usize) {
@@ -83,6 +88,12 @@ impl Forward for Puppet {
         self.chunk
     }
 }
+
+/// Any reply, guesses and all.
+const FREE: Switches = Switches { form: false, force: false, draft: 8, cache: true };
+
+/// Any reply, token by token.
+const UNAIDED: Switches = Switches { draft: 0, ..FREE };
 
 fn prompt() -> Prompt {
     Prompt::from_iter([
@@ -116,7 +127,7 @@ fn complete(local: &mut Local, sampling: &Sampling, cancel: &Cancel, max: usize)
 fn say(ids: Vec<u32>, penalty: f32, max: usize) -> Completion {
     let tokenizer = tokenizer();
     let puppet = Puppet::new(tokenizer.encode_prompt(&prompt()).len(), ids);
-    let mut local = Local::new(Box::new(puppet), tokenizer).unwrap();
+    let mut local = Local::new(Box::new(puppet), tokenizer).unwrap().with(FREE);
     let sampling = Sampling { repeat_penalty: penalty, ..Sampling::default() };
     complete(&mut local, &sampling, &Cancel::new(), max)
 }
@@ -210,7 +221,7 @@ fn what_does_not_fit_costs_nothing() {
     let mut puppet = Puppet::new(length, Vec::new());
     puppet.context = length + 9;
     let passes = puppet.passes.clone();
-    let mut local = Local::new(Box::new(puppet), tokenizer).unwrap();
+    let mut local = Local::new(Box::new(puppet), tokenizer).unwrap().with(FREE);
     let (prompt, form, sampling, cancel) = (prompt(), form(), Sampling::default(), Cancel::new());
     let request = Request {
         prompt: &prompt,
@@ -259,7 +270,7 @@ fn logits_that_are_no_numbers_are_an_error() {
         }
     }
     let engine = Broken(Puppet::new(0, Vec::new()));
-    let mut local = Local::new(Box::new(engine), tokenizer()).unwrap();
+    let mut local = Local::new(Box::new(engine), tokenizer()).unwrap().with(FREE);
     for temperature in [0.0, 1.0] {
         let (prompt, form, cancel) = (prompt(), form(), Cancel::new());
         let sampling = Sampling { temperature, ..Sampling::default() };
@@ -288,7 +299,7 @@ fn a_wish_to_stop_leaves_a_beginning_in_the_cache() {
         let mut puppet = Puppet::new(ids.len(), script.clone());
         puppet.stop = Some((when, cancel.clone()));
         let held = puppet.held.clone();
-        let mut local = Local::new(Box::new(puppet), self::tokenizer()).unwrap();
+        let mut local = Local::new(Box::new(puppet), self::tokenizer()).unwrap().with(UNAIDED);
         let sampling = Sampling::default();
         let completion = complete(&mut local, &sampling, &cancel, 512);
         assert_eq!(completion.end, End::Cancelled);
@@ -311,7 +322,7 @@ fn a_wish_to_stop_leaves_a_beginning_in_the_cache() {
 #[test]
 fn the_cache_changes_no_word() {
     let tiny = Tiny { vocab: 1024, context: 2048, seed: 5, ..Tiny::default() };
-    let open = || Local::from_bytes(tiny.bytes(), None).unwrap();
+    let open = || Local::from_bytes(tiny.bytes(), None).unwrap().with(FREE);
     let mut kept = open();
     for seed in 0..4 {
         let sampling =

@@ -34,6 +34,7 @@ fn ask_stops_at_once_and_exits_with_130() {
                 "ask",
                 "hello",
                 "--json",
+                "--no-grammar",
                 "--no-snapshot",
                 "--max-new-tokens",
                 "90000",
@@ -62,7 +63,8 @@ fn ask_stops_at_once_and_exits_with_130() {
 fn a_chat_goes_on_with_its_memory_as_it_was() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = model(folder.path());
-    let args = format!("-v --no-snapshot --max-new-tokens 90000 --model {}", model.display());
+    let args =
+        format!("-v --no-grammar --no-snapshot --max-new-tokens 90000 --model {}", model.display());
     let Some(mut terminal) = Terminal::open(folder.path(), &args) else { return };
     for _ in 0..2 {
         terminal.wait_for("> ");

@@ -51,11 +51,13 @@ fn rows(session: Session, snapshots: Option<Snapshots>, ids: &[u32]) -> (Vec<u32
         None => session,
     };
     session.set_system(SYSTEM);
-    let kept = session.fill(ids, &cancel);
-    let mut rows = session.logits();
+    let kept = session.fill(ids, &[], &cancel);
+    let mut rows = session.row(ids.len()).unwrap().to_vec();
+    let mut text = ids.to_vec();
     for id in [3, 400, 31] {
-        assert!(session.push(id, &cancel).unwrap());
-        rows.extend(session.logits());
+        text.push(id);
+        session.fill(&text, &[], &cancel).unwrap().unwrap();
+        rows.extend_from_slice(session.row(text.len()).unwrap());
     }
     (rows.into_iter().map(f32::to_bits).collect(), kept.unwrap().unwrap())
 }
@@ -239,9 +241,9 @@ fn a_stopped_prefill_saves_only_what_it_did() {
     stopped.ask();
     let mut session = session(&tiny(), Precision::Float).with_snapshots(snapshots(folder.path()));
     session.set_system(SYSTEM);
-    assert!(session.fill(&ids, &stopped).unwrap().is_none());
+    assert!(session.fill(&ids, &[], &stopped).unwrap().is_none());
     assert!(files(folder.path()).is_empty());
-    assert!(session.fill(&ids, &Cancel::new()).unwrap().is_some());
+    assert!(session.fill(&ids, &[], &Cancel::new()).unwrap().is_some());
     drop(session);
     assert_eq!(files(folder.path()).len(), 1);
 }

@@ -29,7 +29,15 @@ fn place() -> (TempDir, PathBuf) {
 
 fn start(model: &Path, more: &[&Path]) -> Child {
     Command::new(assert_cmd::cargo::cargo_bin("agent"))
-        .args(["ask", "what is 1+1", "--json", "--max-new-tokens=8", "--max-steps=1", "--model"])
+        .args([
+            "ask",
+            "what is 1+1",
+            "--json",
+            "--no-grammar",
+            "--max-new-tokens=8",
+            "--max-steps=1",
+            "--model",
+        ])
         .arg(model)
         .args(more)
         .stdout(Stdio::piped())

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::{conversation, exit};
 use crate::agent::Options;
 use crate::chat::{Dialect, Sampling};
+use crate::decode::Switches;
 
 /// An agent that runs a chat model on this machine and uses tools.
 ///
@@ -72,6 +73,8 @@ pub struct Shared {
     pub limits: LimitArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub decode: DecodeArgs,
     #[command(flatten)]
     pub face: FaceArgs,
 }
@@ -179,6 +182,23 @@ pub struct SamplingArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Decoding")]
+pub struct DecodeArgs {
+    /// Let the model write what it likes, not only replies that can be read.
+    #[arg(long, global = true)]
+    pub no_grammar: bool,
+    /// Ask the model for every token, also where its form leaves one alone.
+    #[arg(long, global = true)]
+    pub no_force: bool,
+    /// Tokens to guess ahead and have confirmed at once, at most (default: 8; 0 is off).
+    #[arg(long, global = true, value_name = "N")]
+    pub draft: Option<usize>,
+    /// Process the whole prompt anew for every reply.
+    #[arg(long, global = true)]
+    pub no_cache: bool,
+}
+
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct FaceArgs {
     /// Show steps, replies, calls and observations on standard error.
@@ -217,6 +237,19 @@ impl Shared {
                 repeat_penalty: sampling.repeat_penalty.unwrap_or(default.sampling.repeat_penalty),
                 seed: sampling.seed.unwrap_or(default.sampling.seed),
             },
+        }
+    }
+}
+
+impl DecodeArgs {
+    /// How a model on this machine decodes.
+    pub fn switches(&self) -> Switches {
+        let default = Switches::default();
+        Switches {
+            form: !self.no_grammar,
+            force: !self.no_force,
+            draft: self.draft.unwrap_or(default.draft),
+            cache: !self.no_cache,
         }
     }
 }

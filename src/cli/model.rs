@@ -16,6 +16,7 @@ use crate::llama::{Gguf, Portable, Tokenizer};
 use crate::llm::local::Local;
 use crate::llm::scripted::Scripted;
 use crate::llm::{Completion, Llm, LlmError, Request};
+use crate::tool::Registry;
 
 /// Bytes that fit a script's conversation if nothing else is said: a script
 /// counts bytes as tokens, so this is in proportion to a usual context.
@@ -38,7 +39,12 @@ pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
         Some(path) => named(path, shared)?,
         None => embedded(shared)?,
     };
-    let store = if shared.model.no_snapshot { None } else { cache::store(&shared.model) };
+    let mut local = local.with(shared.decode.switches());
+    // What keeps replies to their form is there before the first question.
+    local.expect(&Registry::standard().forms())?;
+    let args = &shared.model;
+    let none = args.no_snapshot || shared.decode.no_cache;
+    let store = if none { None } else { cache::store(args) };
     Ok(Box::new(match store {
         Some(store) => local.with_snapshots(Snapshots::new(store)),
         None => local,

@@ -11,8 +11,10 @@ pub struct Session {
     engine: Box<dyn Forward>,
     /// As many as the engine's cache is long, whatever happens.
     ids: Vec<u32>,
-    /// The row after the last of `ids`, where it was asked for.
-    logits: Option<Vec<f32>>,
+    /// Rows of logits after some of the ids, and the position of the token
+    /// that the first of them is for.
+    rows: Vec<f32>,
+    first: usize,
     passes: usize,
     snapshots: Option<Snapshots>,
     /// Tokens of the system part, which is what snapshots hold.
@@ -23,7 +25,8 @@ impl Session {
     /// Takes an engine over and empties its cache.
     pub fn new(mut engine: Box<dyn Forward>) -> Self {
         engine.truncate(0);
-        Self { engine, ids: Vec::new(), logits: None, passes: 0, snapshots: None, system: 0 }
+        let (ids, rows) = (Vec::new(), Vec::new());
+        Self { engine, ids, rows, first: 0, passes: 0, snapshots: None, system: 0 }
     }
 
     /// The same session, with snapshots of the system part.
@@ -42,53 +45,62 @@ impl Session {
         self.system = tokens;
     }
 
-    /// Makes the cache hold exactly `prompt`: keeps what it begins with
-    /// already or a snapshot holds of it, forgets the rest and processes what
-    /// is new, in chunks. Returns how many tokens were kept, or None if `cancel` was set: the cache then
-    /// holds a beginning of `prompt`.
+    /// Makes the cache hold exactly `text`, then `guess`: keeps what it begins
+    /// with already or a snapshot holds of it, forgets the rest and processes
+    /// what is new, in chunks; the guess rides in the last of them. Afterwards there are rows for the
+    /// token after `text` and for those after each token of the guess. Returns
+    /// how many tokens were kept, or None if `cancel` was set: the cache then
+    /// holds a beginning of `text`.
     ///
     /// # Errors
-    /// The engine's; the cache then holds a beginning of `prompt`, too.
-    pub fn fill(&mut self, prompt: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
+    /// The engine's; the cache then holds a beginning of `text`, too.
+    pub fn fill(&mut self, text: &[u32], guess: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
         let Some(mut snapshots) = self.snapshots.take() else {
-            return self.process(prompt, cancel);
+            return self.process(text, guess, cancel);
         };
-        let missing = snapshots.restore(self, prompt, self.system);
-        let kept = self.process(prompt, cancel);
+        let missing = snapshots.restore(self, text, self.system);
+        let kept = self.process(text, guess, cancel);
         if let Some(missing) = missing {
-            snapshots.save(self, &missing, prompt);
+            snapshots.save(self, &missing, text);
         }
         self.snapshots = Some(snapshots);
         kept
     }
 
-    fn process(&mut self, prompt: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
-        ensure!(!prompt.is_empty(), "a prompt without tokens cannot be continued");
-        let mut kept = self.ids.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        if kept == prompt.len() && (kept < self.ids.len() || self.logits.is_none()) {
+    fn process(&mut self, text: &[u32], guess: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
+        ensure!(!text.is_empty(), "a prompt without tokens cannot be continued");
+        let mut kept = self.ids.iter().zip(text).take_while(|(a, b)| a == b).count();
+        if kept == text.len() && (!guess.is_empty() || self.row(kept).is_none()) {
             // The row after the last token is needed, and is not here.
             kept -= 1;
         }
-        self.truncate(kept);
+        self.keep(kept);
         let chunk = self.engine.chunk().max(1);
-        while self.ids.len() < prompt.len() {
+        while self.ids.len() < text.len() {
             let start = self.ids.len();
-            // Chunks end at multiples of their size, however many are kept.
-            let end = ((start / chunk + 1) * chunk).min(prompt.len());
-            let want = if end == prompt.len() { Want::Last } else { Want::Nothing };
-            if !self.pass(&prompt[start..end], want, cancel)? {
+            // Chunks end at multiples of their size, however many are kept;
+            // the few tokens since the last pass are not parted.
+            let few = start > 0 && text.len() - start <= chunk.min(FEW);
+            let end = if few { text.len() } else { (start / chunk + 1) * chunk }.min(text.len());
+            let done = if end == text.len() {
+                let tokens = [&text[start..], guess].concat();
+                self.pass(&tokens, 1 + guess.len(), cancel)?
+            } else {
+                self.pass(&text[start..end], 0, cancel)?
+            };
+            if !done {
                 return Ok(None);
             }
         }
         Ok(Some(kept))
     }
 
-    /// Appends one token. False if `cancel` was set: nothing has changed.
-    ///
-    /// # Errors
-    /// The engine's; nothing has changed.
-    pub fn push(&mut self, id: u32, cancel: &Cancel) -> Result<bool> {
-        self.pass(&[id], Want::Last, cancel)
+    /// The row of logits for the token at `position`, counted from the first
+    /// token of the cache, if the last pass gave it.
+    pub fn row(&self, position: usize) -> Option<&[f32]> {
+        let vocab = self.engine.vocab();
+        let start = position.checked_sub(self.first)? * vocab;
+        (position <= self.ids.len()).then(|| self.rows.get(start..start + vocab))?
     }
 
     /// Makes the cache hold what was exported with exactly these ids.
@@ -96,7 +108,8 @@ impl Session {
     /// # Errors
     /// The engine's; the cache is then empty.
     pub fn import(&mut self, ids: &[u32], rows: &CacheRows) -> Result<()> {
-        self.truncate(0);
+        self.keep(0);
+        self.rows.clear();
         let imported = self.engine.import(rows);
         if imported.is_err() || self.engine.len() != ids.len() {
             self.engine.truncate(0);
@@ -127,10 +140,22 @@ impl Session {
         self.engine.fingerprint()
     }
 
-    /// The row after the last token: a copy, since choosing may change it.
-    /// Empty before anything was processed.
-    pub fn logits(&self) -> Vec<f32> {
-        self.logits.clone().unwrap_or_default()
+    /// Notes which token comes at `position`, the end of the text so far: what
+    /// was guessed differently is forgotten. True if it was guessed.
+    pub fn settle(&mut self, position: usize, id: u32) -> bool {
+        let guessed = self.ids.get(position) == Some(&id);
+        if !guessed {
+            self.keep(position);
+        }
+        guessed
+    }
+
+    /// Forgets everything past the first `length` tokens.
+    pub fn keep(&mut self, length: usize) {
+        if length < self.ids.len() {
+            self.ids.truncate(length);
+            self.engine.truncate(length);
+        }
     }
 
     /// The ids that the cache holds.
@@ -148,22 +173,24 @@ impl Session {
         self.passes
     }
 
-    fn pass(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<bool> {
+    /// Appends tokens, and keeps the rows after the last `rows` of them.
+    fn pass(&mut self, tokens: &[u32], rows: usize, cancel: &Cancel) -> Result<bool> {
         if cancel.is_set() {
             return Ok(false);
         }
         self.passes += 1;
-        let Some(rows) = self.engine.forward(tokens, want, cancel)? else { return Ok(false) };
+        let want = match rows {
+            0 => Want::Nothing,
+            1 => Want::Last,
+            rows => Want::Tail(rows),
+        };
+        let Some(logits) = self.engine.forward(tokens, want, cancel)? else { return Ok(false) };
         self.ids.extend_from_slice(tokens);
-        self.logits = (want == Want::Last).then_some(rows);
+        self.rows = logits;
+        self.first = self.ids.len() + 1 - rows;
         Ok(true)
     }
-
-    fn truncate(&mut self, length: usize) {
-        if length < self.ids.len() {
-            self.ids.truncate(length);
-            self.engine.truncate(length);
-            self.logits = None;
-        }
-    }
 }
+
+/// Tokens that count as few: what a form forces at a time is less.
+const FEW: usize = 64;

@@ -28,8 +28,22 @@ pub enum Want {
     Nothing,
     /// The logits after the last token: one row.
     Last,
+    /// The logits after each of the last so many tokens: a row each.
+    Tail(usize),
     /// The logits after every token: a row each.
     All,
+}
+
+impl Want {
+    /// How many rows that is of a pass over `tokens` tokens.
+    pub fn rows(self, tokens: usize) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Last => 1.min(tokens),
+            Self::Tail(rows) => rows.min(tokens),
+            Self::All => tokens,
+        }
+    }
 }
 
 /// What a cache holds of its first tokens, in the engine's own form: importing

@@ -139,11 +139,7 @@ impl Portable {
             Embedding::Float(rows) => rows.index_select(&ids, 0)?,
             Embedding::Quantized(rows) => rows.embedding(&ids)?,
         };
-        let wanted = match want {
-            Want::Nothing => 0,
-            Want::Last => 1,
-            Want::All => n,
-        };
+        let wanted = want.rows(n);
         let turn = Turn::new(&self.config.rope, self.factors.as_deref(), self.cache.len(), n)?;
         for i in 0..self.layers.len() {
             if cancel.is_set() {

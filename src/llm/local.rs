@@ -1,21 +1,25 @@
 //! This machine: a model in this process.
 
+mod decoding;
 mod reply;
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
 
-use self::reply::Reply;
-use super::{Completion, End, Llm, LlmError, Request, Stats};
-use crate::chat::{Cancel, Prompt};
-use crate::decode::{Sampler, Session, Snapshots};
+use self::decoding::{Decoding, Means};
+use super::{Completion, Llm, LlmError, Request};
+use crate::chat::{Cancel, Prompt, ToolForm};
+use crate::decode::{Forms, Session, Snapshots, Switches};
 use crate::llama::{Forward, Gguf, ModelError, Portable, Tokenizer};
 
 /// A model in this process, with the conversation so far in its cache.
 pub struct Local {
     session: Session,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
+    switches: Switches,
+    /// Made when the first is needed.
+    forms: Option<Forms>,
 }
 
 impl Local {
@@ -31,7 +35,37 @@ impl Local {
                 engine.vocab()
             )));
         }
-        Ok(Self { session: Session::new(engine), tokenizer })
+        Ok(Self {
+            session: Session::new(engine),
+            tokenizer: Arc::new(tokenizer),
+            switches: Switches::default(),
+            forms: None,
+        })
+    }
+
+    /// The same model with other switches.
+    pub fn with(self, switches: Switches) -> Self {
+        Self { switches, ..self }
+    }
+
+    /// Builds the form of replies that may call `tools` ahead of need, unless
+    /// forms are switched off.
+    ///
+    /// # Errors
+    /// `Engine` if it cannot be built.
+    pub fn expect(&mut self, tools: &[ToolForm]) -> Result<(), LlmError> {
+        if self.switches.form {
+            self.forms()?.form(tools, 0)?;
+        }
+        Ok(())
+    }
+
+    fn forms(&mut self) -> anyhow::Result<&mut Forms> {
+        let forms = match self.forms.take() {
+            Some(forms) => forms,
+            None => Forms::new(self.tokenizer.clone())?,
+        };
+        Ok(self.forms.insert(forms))
     }
 
     /// Opens a GGUF file. A vocabulary of a kind that is not read from the
@@ -114,57 +148,32 @@ impl Llm for Local {
         request: &Request,
         watch: &mut dyn FnMut(&str),
     ) -> Result<Completion, LlmError> {
-        let start = Instant::now();
-        let Request { form, sampling, max_new_tokens, cancel, .. } = *request;
         let prompt = self.tokenizer.encode_prompt(request.prompt);
-        self.fits(prompt.len().saturating_add(max_new_tokens))?;
-        let passes = self.session.passes();
-        self.set_system(request.prompt);
-        let filled = self.session.fill(&prompt, cancel)?;
-        let mut stats =
-            Stats { prompt: prompt.len(), prefill: start.elapsed(), ..Stats::default() };
-        let mut reply = Reply::new(&self.tokenizer, form);
-        let mut end = End::Cancelled;
-        if let Some(reused) = filled {
-            stats.reused = reused;
-            let mut sampler = Sampler::new(sampling);
-            end = loop {
-                if reply.len() == max_new_tokens {
-                    break End::Length;
-                }
-                let position = prompt.len() + reply.len();
-                let id = sampler
-                    .choose(&mut self.session.logits(), position)
-                    .map_err(anyhow::Error::from)?;
-                // The end of the sequence, or a mark that only the frame writes.
-                if self.tokenizer.is_control(id) {
-                    break End::Turn;
-                }
-                if reply.push(id, watch) {
-                    sampler.said(&self.tokenizer, id);
-                }
-                if let Some(end) = reply.end() {
-                    break end;
-                }
-                // After the last token nobody needs the logits.
-                if reply.len() < max_new_tokens && !self.session.push(id, cancel)? {
-                    break End::Cancelled;
-                }
-            };
+        self.fits(prompt.len().saturating_add(request.max_new_tokens))?;
+        let form = match self.switches.form {
+            true => Some(self.forms()?.form(&request.form.tools, request.max_new_tokens)?),
+            false => None,
+        };
+        if self.switches.cache {
+            self.set_system(request.prompt);
+        } else {
+            self.session.keep(0);
         }
-        let reply = reply.finish(watch);
-        stats.produced = reply.ids.as_ref().map_or(0, Vec::len);
-        stats.passes = self.session.passes() - passes;
-        stats.decode = start.elapsed() - stats.prefill;
-        Ok(Completion { reply, end, stats })
+        let means = Means {
+            session: &mut self.session,
+            tokenizer: &self.tokenizer,
+            switches: self.switches,
+            form,
+        };
+        Decoding::new(means, prompt, request).run(watch)
     }
 
     fn prepare(&mut self, prompt: &Prompt, cancel: &Cancel) -> Result<(), LlmError> {
         let ids = self.tokenizer.encode_prompt(prompt);
         self.fits(ids.len())?;
-        if !ids.is_empty() {
+        if !ids.is_empty() && self.switches.cache {
             self.set_system(prompt);
-            self.session.fill(&ids, cancel)?;
+            self.session.fill(&ids, &[], cancel)?;
         }
         Ok(())
     }

@@ -71,6 +71,13 @@ pub struct Stats {
     pub produced: usize,
     /// Forward passes, prefill chunks included.
     pub passes: usize,
+    /// Tokens of the reply that its form left no choice about, and that were
+    /// not chosen by the model.
+    pub forced: usize,
+    /// Tokens that were guessed ahead.
+    pub drafted: usize,
+    /// Guessed tokens that turned out right.
+    pub accepted: usize,
     pub prefill: Duration,
     pub decode: Duration,
 }

@@ -69,6 +69,12 @@ pub fn check(input: &str) -> Result<(), ToolError> {
     translate(&chars).map(drop).map_err(|fault| ToolError(fault.sentence(&chars)))
 }
 
+/// The names of the functions, with how many arguments each takes at least and
+/// at most.
+pub fn functions() -> impl Iterator<Item = (&'static str, usize, usize)> {
+    functions::all()
+}
+
 /// The expression as meval reads it.
 fn translate(chars: &[char]) -> Result<String, Fault> {
     if chars.len() > MAX_LENGTH {

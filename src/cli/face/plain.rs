@@ -168,13 +168,15 @@ impl Face for Plain {
 
 /// What a reply cost, on one line.
 fn cost(stats: &Stats) -> String {
-    let Stats { prompt, reused, produced, passes, prefill, decode } = *stats;
+    let Stats { prompt, reused, produced, passes, forced, drafted, accepted, .. } = *stats;
+    let Stats { prefill, decode, .. } = *stats;
     let rate = match decode.as_secs_f64() {
         seconds if seconds > 0.0 => format!(" ({:.1} a second)", produced as f64 / seconds),
         _ => String::new(),
     };
     format!(
-        "{reused} of {} reused, prefill {}, {} in {}{rate}, {passes} passes",
+        "{reused} of {} reused, prefill {}, {} in {}{rate}, {passes} passes, \
+         {forced} forced, {accepted} of {drafted} guessed right",
         words::plural(prompt, "prompt token"),
         words::seconds(prefill),
         words::plural(produced, "new token"),

@@ -85,6 +85,13 @@ pub fn find(name: &str) -> Option<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name)
 }
 
+/// Every name of every function, with its fewest and most arguments.
+pub fn all() -> impl Iterator<Item = (&'static str, usize, usize)> {
+    let names = FUNCTIONS.iter().map(|function| function.name);
+    let names = names.chain(ALIASES.iter().map(|(alias, _)| *alias));
+    names.filter_map(|name| find(name).map(|function| (name, function.least, function.most)))
+}
+
 /// The constant of that name, in lower case.
 pub fn constant(name: &str) -> Option<f64> {
     match name {
