@@ -126,7 +126,11 @@ fn reply(random: &mut Random) -> String {
     let mut number = || {
         let digits = 1 + random.next() % 16;
         let whole = random.next() % 10u64.pow(digits as u32);
-        if random.next() % 2 == 0 { format!("{whole}") } else { format!("{whole}.{digits}") }
+        if random.next().is_multiple_of(2) {
+            format!("{whole}")
+        } else {
+            format!("{whole}.{digits}")
+        }
     };
     let (a, b, c) = (number(), number(), number());
     match random.next() % 6 {
