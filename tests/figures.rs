@@ -13,11 +13,8 @@ use llama_agent::tool::Registry;
 
 static MODEL: &[u8] = include_bytes!("../models/calculator.gguf");
 
-const QUESTIONS: [&str; 3] = [
-    "hey how are you today?",
-    "what is 4 to the power of 2.1?",
-    "can you multiply that by 3?",
-];
+const QUESTIONS: [&str; 3] =
+    ["hey how are you today?", "what is 4 to the power of 2.1?", "can you multiply that by 3?"];
 
 /// The replies of a conversation, what each cost, and its last answer.
 fn converse(switches: Switches, questions: &[&str]) -> (Vec<String>, Vec<Stats>, String) {

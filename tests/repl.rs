@@ -39,6 +39,10 @@ fn questions_commands_and_lines_are_read() {
     terminal.wait_for("two \r\nlines");
     terminal.wait_for("second answer");
     terminal.wait_for("> ");
+    terminal.press("/stats\r");
+    terminal.wait_for("2 questions, 2 replies");
+    terminal.wait_for("prompt tokens");
+    terminal.wait_for("> ");
     terminal.press("/wy\r");
     terminal.wait_for("did you mean /why?");
     terminal.wait_for("> ");

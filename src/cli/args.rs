@@ -1,10 +1,13 @@
 //! The command line, as clap reads it.
 
+mod value;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::value::{at_least_one, repeat_penalty, temperature, time, top_p};
 use super::{conversation, exit};
 use crate::agent::Options;
 use crate::chat::{Dialect, Sampling};
@@ -252,53 +255,6 @@ impl DecodeArgs {
             cache: !self.no_cache,
         }
     }
-}
-
-/// A whole number of at least 1.
-pub fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("it must be at least 1".into()),
-        Ok(number) => Ok(number),
-        Err(_) => Err("it must be a whole number of at least 1".into()),
-    }
-}
-
-/// A positive number of seconds, or of minutes with an `m` after it.
-pub fn time(text: &str) -> Result<Duration, String> {
-    let help = "it must be a positive number of seconds (30, 1.5, 90s) or minutes (2m)";
-    let (number, unit) = match text.trim_end_matches(['s', 'm']) {
-        number if text.len() == number.len() => (number, 1.0),
-        number if &text[number.len()..] == "s" => (number, 1.0),
-        number if &text[number.len()..] == "m" => (number, 60.0),
-        number if &text[number.len()..] == "ms" => (number, 0.001),
-        _ => return Err(help.into()),
-    };
-    let seconds: f64 = number.parse().map_err(|_| help)?;
-    match Duration::try_from_secs_f64(seconds * unit) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err(help.into()),
-    }
-}
-
-/// 0 or more, and finite.
-pub fn temperature(text: &str) -> Result<f64, String> {
-    number(text, |t| t >= 0.0, "it must be a number of at least 0")
-}
-
-/// Above 0, up to 1.
-pub fn top_p(text: &str) -> Result<f64, String> {
-    number(text, |p| p > 0.0 && p <= 1.0, "it must be a number above 0 and up to 1")
-}
-
-/// Above 0, and finite.
-pub fn repeat_penalty(text: &str) -> Result<f32, String> {
-    let help = "it must be a number above 0; 1 is no penalty";
-    let penalty = number(text, |x| x > 0.0, help)? as f32;
-    if penalty > 0.0 && penalty.is_finite() { Ok(penalty) } else { Err(help.into()) }
-}
-
-fn number(text: &str, within: impl Fn(f64) -> bool, help: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|x: &f64| x.is_finite() && within(*x)).ok_or_else(|| help.into())
 }
 
 #[cfg(test)]

@@ -117,9 +117,13 @@ pub struct Allowed(SimpleVob);
 impl Allowed {
     /// Makes every other token impossible.
     pub fn apply(&self, logits: &mut [f32]) {
-        for (id, logit) in logits.iter_mut().enumerate() {
-            if !(id < self.0.len() && self.0.get(id)) {
-                *logit = f32::NEG_INFINITY;
+        let (inside, beyond) = logits.split_at_mut(self.0.len().min(logits.len()));
+        beyond.fill(f32::NEG_INFINITY);
+        for (logits, bits) in inside.chunks_mut(u32::BITS as usize).zip(self.0.as_slice()) {
+            for (bit, logit) in logits.iter_mut().enumerate() {
+                if bits >> bit & 1 == 0 {
+                    *logit = f32::NEG_INFINITY;
+                }
             }
         }
     }

@@ -113,18 +113,18 @@ fn arithmetic(text: &mut String) {
         text,
         "{NUMBER}\nconstant: \"pi\" | \"π\" | \"e\"\nsign: {signs}\n\
          operator: \" \"? sign \" \"? | {}\nafter: \"!\" | \"%\" | \"°\"\ncomma: \",\" \" \"?\n\
-         bare: {bare}\none: {one}\ntwo: {two}\none_or_two: {one_or_two}\nmany: {many}\n",
+         BARE: {bare}\nONE: {one}\nTWO: {two}\nONE_OR_TWO: {one_or_two}\nMANY: {many}\n",
         words.join(" | ")
     );
     for depth in 0..=DEPTH {
-        let mut operand = "NUMBER | NUMBER? constant | (\"√\" | bare) NUMBER".to_string();
+        let mut operand = "NUMBER | NUMBER? constant | (\"√\" | BARE) NUMBER".to_string();
         if let Some(inner) = depth.checked_sub(1) {
             let _ = write!(
                 operand,
-                " | (NUMBER | \"√\")? \"(\" e{inner} \")\" | one e{inner} \")\" \
-                 | two e{inner} comma e{inner} \")\" \
-                 | one_or_two e{inner} (comma e{inner})? \")\" \
-                 | many e{inner} (comma e{inner})* \")\""
+                " | (NUMBER | \"√\")? \"(\" e{inner} \")\" | ONE e{inner} \")\" \
+                 | TWO e{inner} comma e{inner} \")\" \
+                 | ONE_OR_TWO e{inner} (comma e{inner})? \")\" \
+                 | MANY e{inner} (comma e{inner})* \")\""
             );
         }
         let _ = write!(

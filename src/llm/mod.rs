@@ -82,6 +82,20 @@ pub struct Stats {
     pub decode: Duration,
 }
 
+impl std::ops::AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.prompt += other.prompt;
+        self.reused += other.reused;
+        self.produced += other.produced;
+        self.passes += other.passes;
+        self.forced += other.forced;
+        self.drafted += other.drafted;
+        self.accepted += other.accepted;
+        self.prefill += other.prefill;
+        self.decode += other.decode;
+    }
+}
+
 /// Why there is no completion.
 #[derive(Debug, thiserror::Error)]
 pub enum LlmError {

@@ -2,6 +2,7 @@
 
 use crate::agent::event::{Event, Forgot, Outcome, Stop};
 use crate::cli::face::words;
+use crate::llm::Stats;
 
 /// One turn as it went.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Record {
     /// Questions of the exchanges that left memory.
     pub forgot: Vec<(String, Forgot)>,
     pub steps: usize,
+    /// What the replies cost together.
+    pub cost: Stats,
     /// None if the engine failed.
     pub outcome: Option<Outcome>,
 }
@@ -33,7 +36,10 @@ impl Record {
             Event::Forgot { question, reason } => self.forgot.push((question.to_string(), *reason)),
             Event::Step { number, .. } => self.steps = *number,
             Event::Text { .. } => {}
-            Event::Reply { text, .. } => self.replies.push(text.to_string()),
+            Event::Reply { text, stats } => {
+                self.replies.push(text.to_string());
+                self.cost += *stats;
+            }
             Event::Repaired { repairs } => {
                 self.repairs.extend(repairs.iter().map(|repair| repair.name().to_string()))
             }

@@ -7,7 +7,6 @@ use super::reply::answer_so_far;
 use super::sink::{DIM, STRONG, Sink, WRONG};
 use super::{Face, words};
 use crate::agent::event::{Event, Forgot, Outcome};
-use crate::llm::Stats;
 
 /// How much is shown beside the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +119,7 @@ impl Face for Plain {
             Event::Reply { text, stats } => {
                 if self.detail == Detail::Trace {
                     self.note(STRONG, &format!("  {}", text.trim().replace('\n', "\n  ")))?;
-                    self.note(DIM, &format!("  {}", cost(stats)))?;
+                    self.note(DIM, &format!("  {}", words::cost(stats)))?;
                 }
                 Ok(())
             }
@@ -164,22 +163,4 @@ impl Face for Plain {
     fn fail(&mut self, error: &str) -> io::Result<()> {
         self.note(WRONG, &format!("error: {error}"))
     }
-}
-
-/// What a reply cost, on one line.
-fn cost(stats: &Stats) -> String {
-    let Stats { prompt, reused, produced, passes, forced, drafted, accepted, .. } = *stats;
-    let Stats { prefill, decode, .. } = *stats;
-    let rate = match decode.as_secs_f64() {
-        seconds if seconds > 0.0 => format!(" ({:.1} a second)", produced as f64 / seconds),
-        _ => String::new(),
-    };
-    format!(
-        "{reused} of {} reused, prefill {}, {} in {}{rate}, {passes} passes, \
-         {forced} forced, {accepted} of {drafted} guessed right",
-        words::plural(prompt, "prompt token"),
-        words::seconds(prefill),
-        words::plural(produced, "new token"),
-        words::seconds(decode),
-    )
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::agent::event::{Forgot, NoAnswer, Outcome, Stop};
 use crate::agent::step::Why;
+use crate::llm::Stats;
 
 /// The name of a `Stop` in traces, JSON lines and conversation files.
 pub fn stop(stop: Stop) -> &'static str {
@@ -86,4 +87,22 @@ pub fn unreadable(why: Why) -> String {
         name.extend(c.to_lowercase());
     }
     name
+}
+
+/// What replies cost, on one line.
+pub fn cost(stats: &Stats) -> String {
+    let Stats { prompt, reused, produced, passes, forced, drafted, accepted, .. } = *stats;
+    let Stats { prefill, decode, .. } = *stats;
+    let rate = match decode.as_secs_f64() {
+        seconds if seconds > 0.0 => format!(" ({:.1} a second)", produced as f64 / seconds),
+        _ => String::new(),
+    };
+    format!(
+        "{reused} of {} reused, prefill {}, {} in {}{rate}, {passes} passes, \
+         {forced} forced, {accepted} of {drafted} guessed right",
+        plural(prompt, "prompt token"),
+        seconds(prefill),
+        plural(produced, "new token"),
+        seconds(decode),
+    )
 }

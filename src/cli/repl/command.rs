@@ -8,6 +8,7 @@ pub enum Command {
     Memory,
     Clear,
     Why,
+    Stats,
     Save(String),
     Exit,
     /// None of these.
@@ -15,12 +16,13 @@ pub enum Command {
 }
 
 /// Every command with what it does.
-pub const COMMANDS: [(&str, &str); 7] = [
+pub const COMMANDS: [(&str, &str); 8] = [
     ("/help", "show these commands"),
     ("/tools", "show the tools the model can call"),
     ("/memory", "show the exchanges that are remembered"),
     ("/clear", "forget them"),
     ("/why", "show the exact prompt, with the tokens of each part"),
+    ("/stats", "show what the replies so far have cost"),
     ("/save FILE", "write the conversation as a file that `agent test` runs"),
     ("/exit", "leave (also Ctrl-D)"),
 ];
@@ -43,6 +45,7 @@ pub fn parse(line: &str) -> Option<Command> {
         "/memory" => Command::Memory,
         "/clear" => Command::Clear,
         "/why" => Command::Why,
+        "/stats" => Command::Stats,
         "/save" => Command::Save(rest.trim().into()),
         "/exit" | "/quit" => Command::Exit,
         _ => Command::Unknown(name.into()),

@@ -18,6 +18,7 @@ use crate::cli::exit::Exit;
 use crate::cli::face::sink::{DIM, STRONG, Sink, WRONG};
 use crate::cli::face::words;
 use crate::cli::session::Session;
+use crate::llm::Stats;
 
 /// A session, what happened in it, and where commands answer.
 pub struct Room {
@@ -76,6 +77,7 @@ impl Room {
                     return self.regret(&format!("the prompt cannot be counted: {error}"));
                 }
             }
+            Command::Stats => self.stats()?,
             Command::Save(file) => return self.save(file),
             Command::Exit => {}
             Command::Unknown(name) => {
@@ -98,6 +100,18 @@ impl Room {
             self.out.text(&format!("{}\n{}\n", exchange.question, exchange.answer))?;
         }
         Ok(())
+    }
+
+    fn stats(&mut self) -> io::Result<()> {
+        let (mut replies, mut cost) = (0, Stats::default());
+        for turn in &self.turns {
+            replies += turn.replies.len();
+            cost += turn.cost;
+        }
+        let turns = words::plural(self.turns.len(), "question");
+        let replies = if replies == 1 { "1 reply".into() } else { format!("{replies} replies") };
+        self.out.line(DIM, &format!("{turns}, {replies}"))?;
+        self.out.text(&format!("{}\n", words::cost(&cost)))
     }
 
     fn save(&mut self, file: &str) -> io::Result<bool> {
