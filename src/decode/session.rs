@@ -47,10 +47,10 @@ impl Session {
 
     /// Makes the cache hold exactly `text`, then `guess`: keeps what it begins
     /// with already or a snapshot holds of it, forgets the rest and processes
-    /// what is new, in chunks; the guess rides in the last of them. Afterwards there are rows for the
-    /// token after `text` and for those after each token of the guess. Returns
-    /// how many tokens were kept, or None if `cancel` was set: the cache then
-    /// holds a beginning of `text`.
+    /// what is new, in chunks; the guess rides in the last of them. Afterwards
+    /// there are rows for the token after `text` and for those after each
+    /// token of the guess. Returns how many tokens were kept, or None if
+    /// `cancel` was set: the cache then holds a beginning of `text`.
     ///
     /// # Errors
     /// The engine's; the cache then holds a beginning of `text`, too.
