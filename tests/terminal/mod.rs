@@ -19,7 +19,7 @@ impl Terminal {
     pub fn open(folder: &Path, args: &str) -> Option<Self> {
         let program = assert_cmd::cargo::cargo_bin("agent");
         let mut child = Command::new("script")
-            .args(["-qec", &format!("{} {args}", program.display()), "/dev/null"])
+            .args(["-qec", &format!("exec {} {args}", program.display()), "/dev/null"])
             .env("XDG_STATE_HOME", folder)
             .env("TERM", "xterm")
             .env_remove("NO_COLOR")
