@@ -11,6 +11,7 @@ pub mod exit;
 pub mod face;
 mod interrupt;
 mod model;
+mod quantize;
 mod repl;
 mod session;
 mod test;
@@ -67,6 +68,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Chat => chat::run(&shared),
         Command::Ask { question } => ask::run(&shared, &question),
         Command::Cache { command } => cache::run(&shared, command),
+        Command::Quantize(args) => quantize::run(&shared, &args),
         Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
     };
     match result {
