@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::value::{at_least_one, repeat_penalty, temperature, time, top_p};
+use super::quantize::QuantizeArgs;
 use super::{conversation, exit};
 use crate::agent::Options;
 use crate::chat::{Dialect, Sampling};
@@ -48,6 +49,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
     },
+    /// Turn a Hugging Face folder of a Llama into one quantized model file.
+    Quantize(QuantizeArgs),
     /// Look at or clear what is kept between runs: snapshots of what models
     /// made of the system message, so that they need not read it again.
     Cache {

@@ -13,6 +13,7 @@ pub mod fit;
 mod interrupt;
 pub mod machine;
 mod model;
+mod quantize;
 mod repl;
 mod session;
 mod test;
@@ -69,6 +70,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Chat => chat::run(&shared),
         Command::Ask { question } => ask::run(&shared, &question),
         Command::Cache { command } => cache::run(&shared, command),
+        Command::Quantize(args) => quantize::run(&shared, &args),
         Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
     };
     match result {
