@@ -11,6 +11,7 @@ pub mod exit;
 pub mod face;
 mod interrupt;
 mod model;
+mod remote;
 mod repl;
 mod session;
 mod test;
