@@ -88,9 +88,13 @@ pub struct Shared {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// A Llama model file (GGUF); without it, the model built into the program.
-    #[arg(long, global = true, value_name = "PATH.gguf")]
+    /// A Llama model file (GGUF), or the address of an engine elsewhere
+    /// (http://host:port/v1); without it, the model built into the program.
+    #[arg(long, global = true, value_name = "PATH.gguf|URL")]
     pub model: Option<PathBuf>,
+    /// Which model of an engine elsewhere (default: the only one it has).
+    #[arg(long, global = true, value_name = "NAME")]
+    pub remote_model: Option<String>,
     /// A tokenizer.json to use instead of the tokenizer in the model file.
     #[arg(long, global = true, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,

@@ -14,6 +14,7 @@ mod interrupt;
 pub mod machine;
 mod model;
 mod quantize;
+mod remote;
 mod repl;
 mod session;
 mod test;

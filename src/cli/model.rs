@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 
 use super::args::{self, ModelArgs};
-use super::{cache, conversation};
+use super::{cache, conversation, remote};
 use crate::agent::prompts::Prompts;
 use crate::chat::{Cancel, Prompt};
 use crate::decode::Snapshots;
@@ -34,6 +34,9 @@ pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
     if let Some(script) = script {
         let replies = replies(script)?;
         return Ok(Box::new(Scripted::new(replies, context.unwrap_or(SCRIPT_CONTEXT))));
+    }
+    if let Some(address) = remote::address(model.as_deref()) {
+        return remote::open(address, shared);
     }
     let local = match model {
         Some(path) => named(path, shared)?,
