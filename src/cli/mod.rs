@@ -13,6 +13,7 @@ mod interrupt;
 mod model;
 mod repl;
 mod session;
+mod template;
 mod test;
 
 use std::ffi::OsString;
