@@ -11,7 +11,7 @@ pub use self::value::{at_least_one, repeat_penalty, temperature, time, top_p};
 use super::quantize::QuantizeArgs;
 use super::{conversation, exit};
 use crate::agent::Options;
-use crate::chat::{Dialect, Sampling};
+use crate::chat::Sampling;
 use crate::decode::Switches;
 
 /// An agent that runs a chat model on this machine and uses tools.
@@ -122,7 +122,8 @@ pub struct ModelArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Prompt")]
 pub struct PromptArgs {
-    /// How the conversation is written down for the model (default: react).
+    /// How the conversation is written down for the model (default: as its
+    /// file says, react where it says nothing).
     #[arg(long, global = true, value_enum)]
     pub dialect: Option<DialectName>,
     /// Use the prompts in this folder instead of those built in.
@@ -140,15 +141,8 @@ pub enum DialectName {
     /// Meta's Llama-2 chat template.
     #[value(name = "llama-2")]
     Llama2,
-}
-
-impl From<DialectName> for Dialect {
-    fn from(name: DialectName) -> Self {
-        match name {
-            DialectName::React => Self::React,
-            DialectName::Llama2 => Self::Llama2,
-        }
-    }
+    /// The chat template in the model's own file.
+    Template,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -17,6 +17,7 @@ mod quantize;
 mod remote;
 mod repl;
 mod session;
+mod template;
 mod test;
 
 use std::ffi::OsString;
