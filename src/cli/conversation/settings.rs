@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use crate::agent::Options;
 use crate::chat::Dialect;
 use crate::cli::args::{self, DialectName};
+use crate::cli::face::words;
 
 /// Options that a file sets; what it does not name is as the command line says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,10 +123,7 @@ impl Settings {
             Room::Total(tokens) => tokens.to_string(),
             Room::BesideSystem(tokens) => format!("+{tokens}"),
         });
-        let dialect = self.dialect.map(|dialect| match dialect {
-            Dialect::React => "react",
-            Dialect::Llama2 => "llama-2",
-        });
+        let dialect = self.dialect.map(words::dialect);
         [
             line("memory", self.memory),
             line("max-steps", self.max_steps),
