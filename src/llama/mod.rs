@@ -4,6 +4,7 @@ mod attention;
 mod cache;
 pub mod config;
 pub mod convert;
+pub mod cuda;
 pub mod error;
 pub mod gguf;
 mod lanes;
