@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use llama_agent::agent::step::{Step, read};
+use llama_agent::chat::reply::{FINAL_ANSWER, render};
 use llama_agent::chat::{
     Cancel, InputForm, Origin, Prompt, ReplyForm, Sampling, Segment, ToolForm,
 };
@@ -129,7 +130,7 @@ fn a_server_keeps_replies_to_the_form() {
     ]);
     let ids = tokenizer.encode_prompt(&prompt);
     assert_eq!(remote.count(&prompt).expect("a count"), ids.len());
-    let (mut called, mut answered) = (0, 0);
+    let (mut called, mut said) = (0, 0);
     for seed in 0..30 {
         let completion = remote
             .complete(
@@ -144,6 +145,21 @@ fn a_server_keeps_replies_to_the_form() {
             )
             .expect("a reply");
         let text = &completion.reply.text;
+        let begun =
+            tools.iter().map(|tool| tool.name.as_str()).chain([FINAL_ANSWER]).find_map(|name| {
+                let whole = format!(" {}", render(name, ""));
+                text.strip_prefix(whole.strip_suffix("\"}\n```")?)
+            });
+        let input = begun.unwrap_or_else(|| panic!("{text:?} does not begin like a reply"));
+        if text.contains("\"Calculator\"") {
+            let sign =
+                |c: char| c.is_ascii_alphanumeric() || " +-−*×·/÷^%().,!°π√\"}\n`".contains(c);
+            assert!(input.chars().all(sign), "{text:?}");
+            called += 1;
+        } else {
+            said += 1;
+        }
+        // Random weights may come to no end in time.
         if completion.end == End::Length {
             continue;
         }
@@ -151,11 +167,10 @@ fn a_server_keeps_replies_to_the_form() {
         match read(text, true).step {
             Step::Act { tool, input } if tool == "Calculator" => {
                 assert!(check(&input).is_ok(), "{input:?}");
-                called += 1;
             }
-            Step::Act { .. } | Step::Answer(_) => answered += 1,
+            Step::Act { .. } | Step::Answer(_) => {}
             Step::Unreadable { why } => panic!("{why} in {text:?}"),
         }
     }
-    assert!(called > 3 && answered > 3, "{called} {answered}");
+    assert!(called > 1 && said > 1, "{called} {said}");
 }
