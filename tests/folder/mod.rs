@@ -101,6 +101,7 @@ impl Folder {
             (size("llama.attention.head_count"), size("llama.attention.head_count_kv"));
         let config = json!({
             "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
             "hidden_size": size("llama.embedding_length"),
             "intermediate_size": size("llama.feed_forward_length"),
             "num_hidden_layers": size("llama.block_count"),
@@ -181,7 +182,10 @@ impl Folder {
         for (i, tensors) in files.iter().enumerate() {
             candle_core::safetensors::save(tensors, self.path().join(shard(i, shards))).unwrap();
         }
-        self.file("model.safetensors.index.json", json!({ "weight_map": index }).to_string());
+        self.file(
+            "model.safetensors.index.json",
+            json!({ "metadata": {}, "weight_map": index }).to_string(),
+        );
         self
     }
 

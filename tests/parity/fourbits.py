@@ -2,7 +2,7 @@
 
 Writes FILE.safetensors: for each kind a random matrix as bitsandbytes keeps it
 (`NAME.weight` and its parts) and, under `NAME.sha256`, the SHA-256 of what
-bitsandbytes on the CPU makes of it, as f32 in little-endian bytes.
+bitsandbytes on the CPU makes of it, as f32 in little-endian bytes, zeros positive.
 `tests/fixtures/fourbits.safetensors` was made by `fourbits.py FILE 1 few`
 (bitsandbytes 0.50.2, torch 2.11.0).
 
@@ -43,7 +43,9 @@ def main():
         packed, state = quantize_4bit(
             matrix.to(dtype), blocksize=64, quant_type=quant, compress_statistics=nested
         )
-        back = dequantize_4bit(packed, state).float().contiguous()
+        # The sign of FP4's second zero differs between bitsandbytes' own vector
+        # and scalar code: adding 0 makes every zero positive.
+        back = dequantize_4bit(packed, state).float().contiguous() + 0.0
         kind = "nested" if nested else "plain"
         name = f"{quant}_{kind}_{str(dtype)[6:]}_{shape[0]}x{shape[1]}"
         tensors[f"{name}.weight"] = packed
