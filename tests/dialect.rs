@@ -162,10 +162,6 @@ fn a_template_that_cannot_be_used_says_why() {
             TemplateError::Rewrites,
         ),
         (each("{{ loop.index }}: {{ message.content }}\n"), TemplateError::Uneven),
-        (
-            each("{% if message.role != 'system' %}{{ message.content }}{% endif %}"),
-            TemplateError::Alters,
-        ),
         (each("{{ message.content }}{{ message.content }}"), TemplateError::Alters),
         (each("{{ message.content | upper }}"), TemplateError::Alters),
         ("hello".into(), TemplateError::Alters),
@@ -195,14 +191,25 @@ fn a_template_that_cannot_be_used_says_why() {
 
 #[test]
 fn templates_may_call_what_transformers_offers() {
-    let text = "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }};{% endif %}\
+    let template = "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }};{% endif %}\
                 {% if tools is not none %}{{ raise_exception('no tools were given') }}{% endif %}\
                 {% for m in messages %}{% if m.get('absent') %}{% continue %}{% endif %}\
                 <{{ m['role'].upper() }}>{{ m.content | tojson }}\n{% endfor %}";
-    let dialect = dialect(text);
+    let dialect = dialect(template);
     let system = dialect.system("Be kind.", None);
     assert!(system[0].text.ends_with(";<SYSTEM>\"Be kind."), "{}", system[0].text);
-    assert_eq!(system[1].text, "\"\n");
+    let question = text(&dialect.question("In JSON.", "why?"));
+    assert_eq!(question, "\"\n<USER>\"In JSON.\nwhy?\"\n<ASSISTANT>\"");
+}
+
+#[test]
+fn where_the_system_message_would_be_left_out_it_opens_the_first_question() {
+    let dialect = dialect(
+        "{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endif %}\
+         {% endfor %}",
+    );
+    assert_eq!(text(&dialect.system("Be kind.", None)), "<user>Be kind.\n\n");
+    assert_eq!(dialect.between().text, "<user>");
 }
 
 #[test]
