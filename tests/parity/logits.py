@@ -19,9 +19,12 @@ MOST = 8
 
 
 def llama_cpp(model, texts):
-    from server import post, serve
+    from server import post, serve, tokenize
 
     server = serve(model, 4096)
+    # What is chosen does not matter, but it has to be text: of half a
+    # character the server reports nothing.
+    chosen = tokenize(server, "a")[-1]
     for text in texts:
         rows = []
         for position in text["positions"]:
@@ -31,6 +34,7 @@ def llama_cpp(model, texts):
                 "n_probs": MOST,
                 "temperature": 0,
                 "repeat_penalty": 1,
+                "logit_bias": [[chosen, 1e6]],
                 "cache_prompt": True,
             }
             answer = post(server, "/completion", body)
