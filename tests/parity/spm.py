@@ -4,19 +4,18 @@ Trains a vocabulary of the Llama-2 kind on text it makes itself, writes it as a
 GGUF with a model too small to matter, encodes the strings that stand in
 FOLDER/strings.json with both, and writes FOLDER/ids.json.
 
-    python tokenizers.py FOLDER PIECES
+    python spm.py FOLDER PIECES
 """
 
 import json
 import random
 import sys
-import urllib.request
 from pathlib import Path
 
 import gguf
 import numpy
 import sentencepiece
-import xllamacpp
+from server import serve, tokenize
 
 # Letters to make words of: Latin, Latin with marks, Greek, Cyrillic, Hebrew,
 # Arabic, Devanagari, Thai, Kana, Hangul, Han.
@@ -112,35 +111,15 @@ def write_gguf(path, vocabulary):
     writer.close()
 
 
-def llama_cpp(path, strings):
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(path)
-    parameters.n_ctx = 256
-    parameters.n_parallel = 1
-    parameters.warmup = False
-    parameters.cpuparams.n_threads = 1
-    server = xllamacpp.Server(parameters)
-    ids = []
-    for string in strings:
-        body = json.dumps({"content": string, "add_special": False, "parse_special": False})
-        request = urllib.request.Request(
-            server.listening_address + "/tokenize",
-            body.encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request) as answer:
-            ids.append(json.load(answer)["tokens"])
-    return ids
-
-
 def main():
     folder, pieces = Path(sys.argv[1]), int(sys.argv[2])
     strings = json.loads((folder / "strings.json").read_text(encoding="utf-8"))
     vocabulary = train(folder, pieces)
     write_gguf(folder / "vocabulary.gguf", vocabulary)
+    server = serve(folder / "vocabulary.gguf", 256, threads=1)
     ids = {
         "sentencepiece": [vocabulary.encode(string) for string in strings],
-        "llama.cpp": llama_cpp(folder / "vocabulary.gguf", strings),
+        "llama.cpp": [tokenize(server, string) for string in strings],
     }
     (folder / "ids.json").write_text(json.dumps(ids))
 
