@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::value::{at_least_one, repeat_penalty, temperature, time, top_p};
+use super::quantize::QuantizeArgs;
 use super::{conversation, exit};
 use crate::agent::Options;
-use crate::chat::{Dialect, Sampling};
+use crate::chat::Sampling;
 use crate::decode::Switches;
 
 /// An agent that runs a chat model on this machine and uses tools.
@@ -48,6 +49,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
     },
+    /// Turn a Hugging Face folder of a Llama into one quantized model file.
+    Quantize(QuantizeArgs),
     /// Look at or clear what is kept between runs: snapshots of what models
     /// made of the system message, so that they need not read it again.
     Cache {
@@ -85,9 +88,13 @@ pub struct Shared {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// A Llama model file (GGUF); without it, the model built into the program.
-    #[arg(long, global = true, value_name = "PATH.gguf")]
+    /// A Llama model file (GGUF), or the address of an engine elsewhere
+    /// (http://host:port/v1); without it, the model built into the program.
+    #[arg(long, global = true, value_name = "PATH.gguf|URL")]
     pub model: Option<PathBuf>,
+    /// Which model of an engine elsewhere (default: the only one it has).
+    #[arg(long, global = true, value_name = "NAME")]
+    pub remote_model: Option<String>,
     /// A tokenizer.json to use instead of the tokenizer in the model file.
     #[arg(long, global = true, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
@@ -115,7 +122,8 @@ pub struct ModelArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Prompt")]
 pub struct PromptArgs {
-    /// How the conversation is written down for the model (default: react).
+    /// How the conversation is written down for the model (default: as its
+    /// file says, react where it says nothing).
     #[arg(long, global = true, value_enum)]
     pub dialect: Option<DialectName>,
     /// Use the prompts in this folder instead of those built in.
@@ -133,15 +141,8 @@ pub enum DialectName {
     /// Meta's Llama-2 chat template.
     #[value(name = "llama-2")]
     Llama2,
-}
-
-impl From<DialectName> for Dialect {
-    fn from(name: DialectName) -> Self {
-        match name {
-            DialectName::React => Self::React,
-            DialectName::Llama2 => Self::Llama2,
-        }
-    }
+    /// The chat template in the model's own file.
+    Template,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -9,10 +9,15 @@ mod chat;
 pub mod conversation;
 pub mod exit;
 pub mod face;
+pub mod fit;
 mod interrupt;
+pub mod machine;
 mod model;
+mod quantize;
+mod remote;
 mod repl;
 mod session;
+mod template;
 mod test;
 
 use std::ffi::OsString;
@@ -67,6 +72,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Chat => chat::run(&shared),
         Command::Ask { question } => ask::run(&shared, &question),
         Command::Cache { command } => cache::run(&shared, command),
+        Command::Quantize(args) => quantize::run(&shared, &args),
         Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
     };
     match result {

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 
 use super::args::{self, ModelArgs};
-use super::{cache, conversation};
+use super::{cache, conversation, remote, template};
 use crate::agent::prompts::Prompts;
-use crate::chat::{Cancel, Prompt};
+use crate::chat::{Cancel, Prompt, Template};
 use crate::decode::Snapshots;
 use crate::llama::{Gguf, Portable, Tokenizer};
 use crate::llm::local::Local;
@@ -35,6 +35,9 @@ pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
         let replies = replies(script)?;
         return Ok(Box::new(Scripted::new(replies, context.unwrap_or(SCRIPT_CONTEXT))));
     }
+    if let Some(address) = remote::address(model.as_deref()) {
+        return remote::open(address, shared);
+    }
     let local = match model {
         Some(path) => named(path, shared)?,
         None => embedded(shared)?,
@@ -56,13 +59,15 @@ fn named(path: &Path, shared: &args::Shared) -> Result<Local> {
     let gguf = Gguf::open(path)?;
     warn_of_prompts(&gguf, shared);
     let context = shared.model.context;
-    Ok(match &shared.model.tokenizer {
+    let local = match &shared.model.tokenizer {
         Some(tokenizer) => {
             let engine = Portable::new(&gguf, context)?;
             Local::new(Box::new(engine), Tokenizer::from_json(tokenizer)?)?
         }
         None => Local::open(path, context)?,
-    })
+    };
+    let template = template::read(&gguf, local.tokenizer(), shared.prompt.dialect);
+    Ok(local.with_template(template))
 }
 
 /// The model that is compiled in.
@@ -157,6 +162,10 @@ impl Llm for Shared {
 
     fn count(&self, prompt: &Prompt) -> Result<usize, LlmError> {
         self.with(|llm| llm.count(prompt))
+    }
+
+    fn template(&self) -> Option<Arc<Template>> {
+        self.with(|llm| llm.template())
     }
 
     fn context(&self) -> usize {

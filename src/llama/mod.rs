@@ -2,6 +2,7 @@
 
 mod cache;
 pub mod config;
+pub mod convert;
 pub mod error;
 pub mod gguf;
 mod linear;

@@ -3,9 +3,11 @@
 
 use anyhow::Result;
 
-use super::family::{Family, Phrases};
+use super::family::Family;
+use super::phrases::Phrases;
 use super::rng::Rng;
-use super::slot::{Slots, ask};
+use super::slot::Slots;
+use super::wording::ask;
 use super::template::Pattern;
 
 const OPEN: char = '\u{1}';

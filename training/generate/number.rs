@@ -10,15 +10,28 @@ use super::rng::Rng;
 pub enum Typing {
     Digits,
     Words,
+    /// `1,250`
     Grouped,
+    /// `1 250`
+    Spaced,
+    /// `1_250`
+    Underscored,
+    /// `1'250`
+    Quoted,
+    /// `2,5` for two and a half.
+    Comma,
 }
 
 impl Typing {
     pub fn choose(rng: &mut Rng) -> Self {
         match rng.unit() {
-            u if u < 0.66 => Self::Digits,
-            u if u < 0.86 => Self::Words,
-            _ => Self::Grouped,
+            u if u < 0.64 => Self::Digits,
+            u if u < 0.83 => Self::Words,
+            u if u < 0.93 => Self::Grouped,
+            u if u < 0.96 => Self::Spaced,
+            u if u < 0.975 => Self::Underscored,
+            u if u < 0.98 => Self::Quoted,
+            _ => Self::Comma,
         }
     }
 }
@@ -149,7 +162,14 @@ pub fn typed(value: &str, typing: Typing, rng: &mut Rng) -> String {
     };
     let size = match typing {
         Typing::Words if rng.chance(0.85) => words(size, rng).unwrap_or_else(|| size.into()),
-        Typing::Grouped => grouped(size),
+        Typing::Grouped => grouped(size, ','),
+        Typing::Spaced => grouped(size, ' '),
+        Typing::Underscored => grouped(size, '_'),
+        Typing::Quoted => grouped(size, '\''),
+        // Three places after a comma would be read as thousands.
+        Typing::Comma if size.split_once('.').is_some_and(|(_, places)| places.len() != 3) => {
+            size.replace('.', ",")
+        }
         Typing::Digits if size.len() > 3 && rng.chance(0.3) => {
             short(size).unwrap_or_else(|| size.into())
         }
@@ -158,8 +178,8 @@ pub fn typed(value: &str, typing: Typing, rng: &mut Rng) -> String {
     format!("{sign}{size}")
 }
 
-/// `12345.5` as `12,345.5`.
-pub fn grouped(value: &str) -> String {
+/// `12345.5` as `12,345.5`, or with another separator.
+pub fn grouped(value: &str, separator: char) -> String {
     let (whole, fraction) = match value.split_once('.') {
         Some((whole, fraction)) => (whole, format!(".{fraction}")),
         None => (value, String::new()),
@@ -167,7 +187,7 @@ pub fn grouped(value: &str) -> String {
     let mut out = String::new();
     for (index, digit) in whole.chars().enumerate() {
         if index > 0 && (whole.len() - index) % 3 == 0 {
-            out.push(',');
+            out.push(separator);
         }
         out.push(digit);
     }

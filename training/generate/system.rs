@@ -3,10 +3,12 @@
 
 use anyhow::Result;
 
-use super::conversation::{Turn, conversation};
-use super::family::Phrases;
+use super::conversation::conversation;
+use super::turn::Turn;
+use super::phrases::Phrases;
 use super::rng::Rng;
-use super::slot::{Slots, ask};
+use super::slot::Slots;
+use super::wording::ask;
 use super::tools::Listed;
 use llama_agent::tool::Tool;
 use llama_agent::tool::calculator::Calculator;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::agent::Options;
-use crate::chat::Dialect;
 use crate::cli::args::{self, DialectName};
 
 /// Options that a file sets; what it does not name is as the command line says.
@@ -16,7 +15,7 @@ pub struct Settings {
     pub max_time: Option<Duration>,
     pub max_new_tokens: Option<usize>,
     pub context: Option<Room>,
-    pub dialect: Option<Dialect>,
+    pub dialect: Option<DialectName>,
     pub system: Option<String>,
     pub strict: Option<bool>,
     pub temperature: Option<f64>,
@@ -71,8 +70,8 @@ impl Settings {
             }
             "dialect" => {
                 let name = DialectName::from_str(value, false)
-                    .map_err(|_| "it must be react or llama-2".to_string())?;
-                self.dialect = Some(name.into());
+                    .map_err(|_| "it must be react, llama-2 or template".to_string())?;
+                self.dialect = Some(name);
             }
             "system" => self.system = Some(value.into()),
             "strict" => {
@@ -123,8 +122,9 @@ impl Settings {
             Room::BesideSystem(tokens) => format!("+{tokens}"),
         });
         let dialect = self.dialect.map(|dialect| match dialect {
-            Dialect::React => "react",
-            Dialect::Llama2 => "llama-2",
+            DialectName::React => "react",
+            DialectName::Llama2 => "llama-2",
+            DialectName::Template => "template",
         });
         [
             line("memory", self.memory),
