@@ -51,6 +51,14 @@ pub enum Command {
     },
     /// Turn a Hugging Face folder of a Llama into one quantized model file.
     Quantize(QuantizeArgs),
+    /// Download a model of the Hugging Face hub and print where it is. Goes on
+    /// where an earlier download stopped.
+    Pull {
+        /// llama-2-7b-chat, llama-2-13b-chat, llama-2-70b-chat, or
+        /// OWNER/REPO[:FILE] of the hub.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// Look at or clear what is kept between runs: snapshots of what models
     /// made of the system message, so that they need not read it again.
     Cache {
@@ -88,10 +96,14 @@ pub struct Shared {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// A Llama model file (GGUF), or the address of an engine elsewhere
-    /// (http://host:port/v1); without it, the model built into the program.
-    #[arg(long, global = true, value_name = "PATH.gguf|URL")]
+    /// A Llama model file (GGUF); a model that was pulled, by its short name or
+    /// OWNER/REPO[:FILE]; or the address of an engine elsewhere
+    /// (http://host:port/v1). Without it, the model built into the program.
+    #[arg(long, global = true, value_name = "PATH.gguf|NAME|URL")]
     pub model: Option<PathBuf>,
+    /// The quantization of a model of the hub (default: Q4_0, or another of 4 bits).
+    #[arg(long, global = true, value_name = "Q")]
+    pub quant: Option<String>,
     /// Which model of an engine elsewhere (default: the only one it has).
     #[arg(long, global = true, value_name = "NAME")]
     pub remote_model: Option<String>,

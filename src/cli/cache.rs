@@ -64,7 +64,7 @@ fn line(entry: &Entry) -> String {
 }
 
 /// Bytes in the largest unit of which there is at least one.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     match [(30, "GiB"), (20, "MiB"), (10, "KiB")].iter().find(|(bits, _)| bytes >> bits > 0) {
         Some((bits, unit)) => format!("{:.1} {unit}", bytes as f64 / (1u64 << bits) as f64),
         None => format!("{bytes} B"),

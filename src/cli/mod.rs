@@ -13,10 +13,12 @@ pub mod fit;
 mod interrupt;
 pub mod machine;
 mod model;
+mod pull;
 mod quantize;
 mod remote;
 mod repl;
 mod session;
+mod source;
 mod template;
 mod test;
 
@@ -73,6 +75,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ask { question } => ask::run(&shared, &question),
         Command::Cache { command } => cache::run(&shared, command),
         Command::Quantize(args) => quantize::run(&shared, &args),
+        Command::Pull { name } => pull::run(&shared, &name),
         Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
     };
     match result {

@@ -11,13 +11,13 @@ pub struct Known {
     /// The repository of its half-precision weights, which is gated.
     pub original: &'static str,
     /// Transformer blocks.
-    pub layers: u64,
+    pub layers: usize,
     /// Key and value heads.
-    pub kv_heads: u64,
+    pub kv_heads: usize,
     /// Length of a head's vectors.
-    pub head_dim: u64,
+    pub head_dim: usize,
     /// Tokens it was made for.
-    pub context: u64,
+    pub context: usize,
     /// Quantizations and their files' sizes in units of 10^9 bytes, as the
     /// repository's card gives them; the smallest first. What is there in
     /// parts only is left out.
@@ -29,11 +29,6 @@ impl Known {
     pub fn bytes(&self, quant: &str) -> Option<u64> {
         let file = self.files.iter().find(|file| file.0.eq_ignore_ascii_case(quant))?;
         Some((file.1 * 1e9) as u64)
-    }
-
-    /// Bytes of the keys and values of `context` tokens, two bytes a number.
-    pub fn cache_bytes(&self, context: u64) -> u64 {
-        2 * 2 * self.layers * self.kv_heads * self.head_dim * context
     }
 }
 

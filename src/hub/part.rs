@@ -128,7 +128,9 @@ impl Part {
 
 /// Where the etag is kept between runs.
 fn tag(path: &Path) -> PathBuf {
-    path.with_added_extension("etag")
+    let mut name = path.as_os_str().to_owned();
+    name.push(".etag");
+    name.into()
 }
 
 fn forget(path: &Path) -> Result<(), HubError> {
