@@ -53,6 +53,14 @@ pub enum Command {
     },
     /// Turn a Hugging Face folder of a Llama into one quantized model file.
     Quantize(QuantizeArgs),
+    /// Download a model of the Hugging Face hub and print where it is. Goes on
+    /// where an earlier download stopped.
+    Pull {
+        /// llama-2-7b-chat, llama-2-13b-chat, llama-2-70b-chat, or
+        /// OWNER/REPO[:FILE] of the hub.
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
     /// Look at or clear what is kept between runs: snapshots of what models
     /// made of the system message, so that they need not read it again.
     Cache {

@@ -16,11 +16,13 @@ mod interrupt;
 pub mod machine;
 mod model;
 mod models;
+mod pull;
 mod quantize;
 mod remote;
 mod repl;
 mod session;
 mod shell;
+mod source;
 mod template;
 mod test;
 
@@ -81,6 +83,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor => doctor::run(&shared, &config),
         Command::Man { out } => shell::man(out.as_deref()),
         Command::Models => models::run(&shared),
+        Command::Pull { name } => pull::run(&shared, &name),
         Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
     };
     match result {

@@ -1,4 +1,5 @@
-//! Which model runs: a file that was named, a script, or the one built in.
+//! Opening the model that runs: a file that was named or pulled, an engine
+//! elsewhere, a script, or the one built in.
 
 use std::fs;
 use std::io::{self, Write};
@@ -7,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use super::args::{self, ModelArgs};
 use super::args::DialectName;
+use super::args::{self, ModelArgs};
 use super::face::words;
+use super::source::{self, Source};
 use super::{cache, conversation, remote, template};
 use crate::agent::prompts::Prompts;
 use crate::chat::{Cancel, Prompt, Template};
@@ -32,17 +34,16 @@ const PROMPTS: &str = "llama_agent.prompts.sha256";
 /// # Errors
 /// There is none, or it cannot be opened: one sentence that says what to do.
 pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
-    let ModelArgs { model, context, script, .. } = &shared.model;
+    let ModelArgs { quant, context, script, .. } = &shared.model;
     if let Some(script) = script {
         let replies = replies(script)?;
         return Ok(Box::new(Scripted::new(replies, context.unwrap_or(SCRIPT_CONTEXT))));
     }
-    if let Some(address) = remote::address(model.as_deref()) {
-        return remote::open(address, shared);
-    }
-    let local = match model {
-        Some(path) => named(path, shared)?,
-        None => embedded(shared)?,
+    let local = match Source::of(&shared.model)? {
+        Source::Remote(address) => return remote::open(&address, shared),
+        Source::Path(path) => named(&path, shared)?,
+        Source::Hub(spec) => named(&source::pulled(&spec, quant.as_deref())?, shared)?,
+        Source::Box => embedded(shared)?,
     };
     let mut local = local.with(shared.decode.switches());
     // What keeps replies to their form is there before the first question.

@@ -1,9 +1,10 @@
 //! `agent quantize`: a Hugging Face folder to one GGUF file.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::Failure;
@@ -29,7 +30,7 @@ pub struct QuantizeArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     /// 4.5 bits a weight, the quickest to compute with.
     #[value(name = "q4_0")]
     Q4_0,
@@ -58,35 +59,61 @@ impl From<Format> for Target {
 /// Between two reports of progress.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Writes the file. Ctrl-C, however often, leaves none behind.
+/// Writes the file.
 ///
 /// # Errors
 /// The folder is not one of a Llama, or the file cannot be written.
 pub fn run(shared: &Shared, args: &QuantizeArgs) -> Result<Exit, Failure> {
+    match write(shared, &args.source, args.to, &args.output) {
+        Ok(()) => Ok(Exit::Answered),
+        Err(error) if matches!(error.downcast_ref(), Some(ConvertError::Cancelled)) => {
+            Err(Failure { exit: Exit::Interrupted, error })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes the file, with a report. Ctrl-C, however often, leaves none behind.
+///
+/// # Errors
+/// The folder is not one of a Llama, the file cannot be written, or Ctrl-C was
+/// pressed.
+pub fn write(shared: &Shared, folder: &Path, to: Format, output: &Path) -> Result<()> {
     let cancel = Cancel::new();
     let asked = cancel.clone();
     ctrlc::set_handler(move || asked.ask())?;
     let mut meter = Meter::start();
-    let result =
-        convert::quantize(&args.source, args.to.into(), &args.output, &cancel, &mut |progress| {
-            meter.show(progress)
-        });
+    let result = convert::quantize(folder, to.into(), output, &cancel, &mut |progress| {
+        meter.show(progress);
+    });
     meter.clear();
+    let report = result?;
     let mut out = Sink::stderr(shared.face.color);
-    let report = match result {
-        Ok(report) => report,
-        Err(error @ ConvertError::Cancelled) => {
-            return Err(Failure { exit: Exit::Interrupted, error: error.into() });
-        }
-        Err(error) => return Err(error.into()),
-    };
     for notice in &report.notices {
         out.line(WRONG, &format!("note: {notice}"))?;
     }
-    let name = args.output.display();
     let time = meter.begun.elapsed().as_secs_f64();
-    out.line(DIM, &format!("{}, in {time:.1} s: {name}", summary(&report)))?;
-    Ok(Exit::Answered)
+    out.line(DIM, &format!("{}, in {time:.1} s: {}", summary(&report), output.display()))?;
+    Ok(())
+}
+
+/// The format of a name.
+///
+/// # Errors
+/// There is no such format.
+pub fn format(name: &str) -> Result<Format> {
+    Format::from_str(name, true).map_err(|_| {
+        anyhow::anyhow!("a model is quantized here to q4_0, q4_k, q6_k or q8_0, not to {name}")
+    })
+}
+
+/// Bits that a weight takes in a format: its blocks' bytes over their weights.
+pub fn bits(format: Format) -> f64 {
+    match format {
+        Format::Q4_0 | Format::Q4K => 4.5,
+        Format::Q6K => 6.5625,
+        Format::Q8_0 => 8.5,
+    }
 }
 
 /// Parameters, size and what was lost.

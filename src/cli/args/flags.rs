@@ -35,10 +35,14 @@ pub struct Shared {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// A Llama model file (GGUF), or the address of an engine elsewhere
-    /// (http://host:port/v1); without it, the model built into the program.
-    #[arg(long, global = true, value_name = "PATH.gguf|URL")]
+    /// A Llama model file (GGUF); a model that was pulled, by its short name or
+    /// OWNER/REPO[:FILE]; or the address of an engine elsewhere
+    /// (http://host:port/v1). Without it, the model built into the program.
+    #[arg(long, global = true, value_name = "PATH.gguf|NAME|URL")]
     pub model: Option<PathBuf>,
+    /// The quantization of a model of the hub (default: Q4_0, or another of 4 bits).
+    #[arg(long, global = true, value_name = "Q")]
+    pub quant: Option<String>,
     /// Which model of an engine elsewhere (default: the only one it has).
     #[arg(long, global = true, value_name = "NAME")]
     pub remote_model: Option<String>,
