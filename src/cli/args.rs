@@ -92,7 +92,8 @@ pub struct ModelArgs {
     /// (http://host:port/v1); without it, the model built into the program.
     #[arg(long, global = true, value_name = "PATH.gguf|URL")]
     pub model: Option<PathBuf>,
-    /// Which model of an engine elsewhere (default: the only one it has).
+    /// Which model of an engine elsewhere (default: the only one it has). The key
+    /// that such an engine may ask for is read from AGENT_API_KEY.
     #[arg(long, global = true, value_name = "NAME")]
     pub remote_model: Option<String>,
     /// A tokenizer.json to use instead of the tokenizer in the model file.

@@ -9,9 +9,9 @@ use llama_agent::agent::prompts::Prompts;
 use llama_agent::llama::{Gguf, Tokenizer};
 
 use super::conversation::conversation;
+use super::mishap::exchanges;
 use super::phrases::Phrases;
 use super::rng::Rng;
-use super::mishap::exchanges;
 use super::sample::{Paper, play};
 use super::shard::Shard;
 use super::system::{self, System};

@@ -2,8 +2,8 @@
 //! them: the same characters, but thousands without separators, and `x`, `²`
 //! and the like in the Calculator's own signs.
 
-use super::number::{Typing, sample, typed};
 use super::long_expression::{long, nested, same};
+use super::number::{Typing, sample, typed};
 use super::rng::Rng;
 
 /// What was typed, and what is asked.

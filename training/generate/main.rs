@@ -34,10 +34,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
 use conversation::{Conversation, conversation};
-use phrases::Phrases;
 use llama_agent::agent::prompts::Prompts;
 use llama_agent::tool::Tool;
 use llama_agent::tool::calculator::Calculator;
+use phrases::Phrases;
 use rng::Rng;
 
 /// Writes conversations for training and evaluation.

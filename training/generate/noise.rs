@@ -7,8 +7,8 @@ use super::family::Family;
 use super::phrases::Phrases;
 use super::rng::Rng;
 use super::slot::Slots;
-use super::wording::ask;
 use super::template::Pattern;
+use super::wording::ask;
 
 const OPEN: char = '\u{1}';
 const CLOSE: char = '\u{2}';

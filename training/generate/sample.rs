@@ -70,8 +70,7 @@ impl Llm for Player {
         _watch: &mut dyn FnMut(&str),
     ) -> Result<Completion, LlmError> {
         let mut witness = self.witness();
-        let Reply { text, cut, .. } =
-            witness.script.pop_front().ok_or(LlmError::ScriptEnded(0))?;
+        let Reply { text, cut, .. } = witness.script.pop_front().ok_or(LlmError::ScriptEnded(0))?;
         let reply = Segment::new(Origin::Model, text);
         if cut {
             return Ok(Completion { reply, end: End::Cancelled, stats: Stats::default() });

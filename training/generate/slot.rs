@@ -130,9 +130,7 @@ pub fn one(
                 } else {
                     number::typed(&value, Typing::Grouped, rng)
                 };
-                typed = hand
-                    .coined(&value, rng)
-                    .unwrap_or_else(|| format!("{sign}{size}{word}"));
+                typed = hand.coined(&value, rng).unwrap_or_else(|| format!("{sign}{size}{word}"));
                 sort = Sort::Money;
             }
             _ => {}

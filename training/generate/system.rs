@@ -4,12 +4,12 @@
 use anyhow::Result;
 
 use super::conversation::conversation;
-use super::turn::Turn;
 use super::phrases::Phrases;
 use super::rng::Rng;
 use super::slot::Slots;
-use super::wording::ask;
 use super::tools::Listed;
+use super::turn::Turn;
+use super::wording::ask;
 use llama_agent::tool::Tool;
 use llama_agent::tool::calculator::Calculator;
 

@@ -59,15 +59,18 @@ pub fn mixed(rng: &mut Rng) -> Value {
 }
 
 /// A worded value, with other values inside.
-pub fn term(phrases: &Phrases, depth: usize, hand: Hand, rng: &mut Rng) -> Result<(String, String)> {
+pub fn term(
+    phrases: &Phrases,
+    depth: usize,
+    hand: Hand,
+    rng: &mut Rng,
+) -> Result<(String, String)> {
     term_of(phrases, phrases.terms.len(), depth, hand, rng)
 }
 
 /// How many terms come before the first with a list in it.
 pub fn without_lists(phrases: &Phrases) -> usize {
-    let lists = |term: &Term| {
-        super::template::slots(&term.call).iter().any(|slot| slot == "xs")
-    };
+    let lists = |term: &Term| super::template::slots(&term.call).iter().any(|slot| slot == "xs");
     phrases.terms.iter().position(lists).unwrap_or(phrases.terms.len())
 }
 
