@@ -186,7 +186,7 @@ fn llama_cpp_is_asked_in_its_own_words() {
 #[test]
 fn where_ids_are_not_taken_text_is_sent_without_control_strings() {
     let engine = Engine::start(|request, _, stream| match request.path.as_str() {
-        "/v1/models" => say(stream, "200 OK", "{\"data\": [{\"id\": \"tgi\"}]}"),
+        "/v1/models" => say(stream, "200 OK", "{\"data\": [{\"id\": \"meta/llama\"}]}"),
         "/info" => say(stream, "200 OK", "{\"max_total_tokens\": 2048}"),
         "/tokenize" => {
             let text = request.body["inputs"].as_str().expect("a text");
@@ -200,6 +200,8 @@ fn where_ids_are_not_taken_text_is_sent_without_control_strings() {
     let completion = ask(&mut remote).expect("a reply");
     let body = &engine.seen("/v1/completions")[0].body;
     assert_eq!(body["prompt"], "[INST] JSON [/INST]\nUser: hi (/s)\nAssistant:");
+    // Greedy is 0 there; its one model is called so, whatever it lists.
+    assert_eq!((&body["temperature"], &body["model"]), (&json!(0.0), &json!("tgi")));
     assert_eq!(remote.context(), 2048);
     // The beginning of the sequence, which the server adds, counts.
     assert_eq!(completion.stats.prompt, body["prompt"].as_str().expect("text").len() + 1);

@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::args::Shared;
+use super::template;
+use crate::chat::Template;
 use crate::llama::{Gguf, Tokenizer};
 use crate::llm::Llm;
 use crate::llm::remote::{ApiKey, Remote, Wanted};
@@ -28,10 +30,18 @@ pub fn open(address: &str, shared: &Shared) -> Result<Box<dyn Llm>> {
         None => None,
     };
     let args = &shared.model;
+    let (tokenizer, template) = match &args.tokenizer {
+        Some(path) => {
+            let (tokenizer, template) = vocabulary(path, shared)?;
+            (Some(tokenizer), template)
+        }
+        None => (None, None),
+    };
     let wanted = Wanted {
         model: args.remote_model.as_deref(),
         key,
-        tokenizer: args.tokenizer.as_deref().map(tokenizer).transpose()?,
+        tokenizer,
+        template,
         context: args.context,
         ..Wanted::default()
     };
@@ -39,12 +49,14 @@ pub fn open(address: &str, shared: &Shared) -> Result<Box<dyn Llm>> {
     Ok(Box::new(remote.with_form(shared.decode.switches().form)))
 }
 
-/// The tokenizer of a file: a tokenizer.json, or the one in a GGUF.
-fn tokenizer(path: &Path) -> Result<Tokenizer> {
-    Ok(match path.extension() {
-        Some(extension) if extension.eq_ignore_ascii_case("gguf") => {
-            Tokenizer::from_gguf(&Gguf::open(path)?)?
-        }
-        _ => Tokenizer::from_json(path)?,
-    })
+/// The tokenizer of a file: a tokenizer.json, or the one in a GGUF, where the
+/// model's chat template is too.
+fn vocabulary(path: &Path, shared: &Shared) -> Result<(Tokenizer, Option<Template>)> {
+    if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("gguf")) {
+        return Ok((Tokenizer::from_json(path)?, None));
+    }
+    let gguf = Gguf::open(path)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let template = template::read(&gguf, &tokenizer, shared.prompt.dialect);
+    Ok((tokenizer, template))
 }

@@ -19,6 +19,7 @@ mod reply;
 mod server;
 mod vocabulary;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::address::Address;
@@ -30,7 +31,7 @@ use self::reply::Reply;
 use self::server::Server;
 use self::vocabulary::{Theirs, Vocabulary};
 use super::{Completion, End, Llm, LlmError, Request, Stats};
-use crate::chat::{Cancel, Prompt};
+use crate::chat::{Cancel, Prompt, Template};
 use crate::llama::Tokenizer;
 
 pub use self::client::Patience;
@@ -47,6 +48,8 @@ pub struct Wanted<'a> {
     pub tokenizer: Option<Tokenizer>,
     /// Tokens that fit: no more than this.
     pub context: Option<usize>,
+    /// The chat template of the model, if it is known here.
+    pub template: Option<Template>,
     pub patience: Patience,
 }
 
@@ -56,6 +59,7 @@ pub struct Remote {
     server: Server,
     vocabulary: Vocabulary,
     context: usize,
+    template: Option<Arc<Template>>,
     offer: Offer,
 }
 
@@ -100,7 +104,8 @@ impl Remote {
             None => Vocabulary::Theirs(Theirs::new(&client, &server)?),
         };
         let offer = Offer { ids: server.kind.takes_ids(), form: server.kind.takes_form() };
-        Ok(Self { client, server, vocabulary, context, offer })
+        let template = wanted.template.map(Arc::new);
+        Ok(Self { client, server, vocabulary, context, template, offer })
     }
 
     /// The same engine; without `form`, it may write what it likes.
@@ -243,6 +248,10 @@ impl Llm for Remote {
 
     fn context(&self) -> usize {
         self.context
+    }
+
+    fn template(&self) -> Option<Arc<Template>> {
+        self.template.clone()
     }
 }
 

@@ -43,7 +43,8 @@ pub struct ModelArgs {
     /// The quantization of a model of the hub (default: Q4_0, or another of 4 bits).
     #[arg(long, global = true, value_name = "Q")]
     pub quant: Option<String>,
-    /// Which model of an engine elsewhere (default: the only one it has).
+    /// Which model of an engine elsewhere (default: the only one it has). The key
+    /// that such an engine may ask for is read from AGENT_API_KEY.
     #[arg(long, global = true, value_name = "NAME")]
     pub remote_model: Option<String>,
     /// A tokenizer.json to use instead of the tokenizer in the model file.

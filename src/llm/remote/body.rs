@@ -59,16 +59,8 @@ pub(super) fn body(server: &Server, prompt: Value, request: &Request, form: bool
                 _ => body["ebnf"] = grammar().into(),
             }
         }
-        Kind::Tgi => {
-            // No probability to cut at means all; 0 and 1 are refused.
-            if temperature == 0.0 {
-                body["temperature"] = Value::Null;
-            }
-            if top_p >= 1.0 {
-                body["top_p"] = Value::Null;
-            }
-        }
-        Kind::Other => {}
+        // A penalty is not among what these take.
+        Kind::Tgi | Kind::Other => {}
     }
     body
 }

@@ -29,10 +29,8 @@ pub(super) fn segment(segment: &Segment) -> Cow<'_, str> {
 /// text by themselves, so the dialect's own is left out.
 pub(super) fn text(prompt: &Prompt) -> String {
     let text: String = prompt.segments.iter().map(segment).collect();
-    match text.strip_prefix("<s>") {
-        Some(rest) => rest.into(),
-        None => text,
-    }
+    let rest = ["<s>", "<|begin_of_text|>"].iter().find_map(|bos| text.strip_prefix(bos));
+    rest.map(String::from).unwrap_or(text)
 }
 
 #[cfg(test)]

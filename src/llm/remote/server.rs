@@ -80,6 +80,8 @@ impl Server {
             && let Some(context) = number(&info, "max_total_tokens")
         {
             (self.kind, self.context) = (Kind::Tgi, Some(context));
+            // Any other name stands for an adapter there.
+            self.model = "tgi".into();
         }
     }
 }
