@@ -15,14 +15,18 @@ use llama_agent::llama::{Gguf, Tokenizer};
 use llama_agent::llm::local::Local;
 use llama_agent::llm::{End, Llm, Request};
 use llama_agent::tool::calculator::check;
-use support::{Random, Tiny};
+use support::{Random, Tiny, byte_level};
 
 fn tiny() -> Tiny {
     Tiny { vocab: 1024, context: 2048, scale: 0.3, ..Tiny::default() }
 }
 
 fn tokenizer() -> Arc<Tokenizer> {
-    let gguf = Gguf::from_bytes(Tiny { layers: 1, ..tiny() }.bytes()).unwrap();
+    tokenizer_of(tiny())
+}
+
+fn tokenizer_of(tiny: Tiny) -> Arc<Tokenizer> {
+    let gguf = Gguf::from_bytes(Tiny { layers: 1, ..tiny }.bytes()).unwrap();
     Arc::new(Tokenizer::from_gguf(&gguf).unwrap())
 }
 
@@ -74,7 +78,15 @@ fn walk(forms: &mut Forms, tokenizer: &Tokenizer, room: usize, random: &mut Rand
 
 #[test]
 fn any_walk_through_the_form_ends_in_time() {
-    let tokenizer = tokenizer();
+    walks(tokenizer());
+}
+
+#[test]
+fn any_walk_on_byte_level_pieces_ends_in_time() {
+    walks(tokenizer_of(byte_level::tiny()));
+}
+
+fn walks(tokenizer: Arc<Tokenizer>) {
     let mut forms = Forms::new(tokenizer.clone()).unwrap();
     let mut random = Random(3);
     let mut names = std::collections::BTreeMap::new();
@@ -88,7 +100,16 @@ fn any_walk_through_the_form_ends_in_time() {
 
 #[test]
 fn a_model_of_random_weights_makes_sense() {
-    let mut local = Local::from_bytes(Tiny { layers: 1, ..tiny() }.bytes(), None).unwrap();
+    random_replies(tiny());
+}
+
+#[test]
+fn so_does_one_with_byte_level_pieces() {
+    random_replies(byte_level::tiny());
+}
+
+fn random_replies(tiny: Tiny) {
+    let mut local = Local::from_bytes(Tiny { layers: 1, ..tiny }.bytes(), None).unwrap();
     let prompt = prompt("what is 4 to the power of 2.1?");
     let mut longest = 0;
     for seed in 0..300 {
@@ -192,7 +213,15 @@ fn what_cannot_be_worked_out_is_not_allowed() {
 
 #[test]
 fn forced_tokens_are_those_of_the_tokenizer() {
-    let tokenizer = tokenizer();
+    forced(tokenizer());
+}
+
+#[test]
+fn so_are_those_of_byte_level_pieces() {
+    forced(tokenizer_of(byte_level::tiny()));
+}
+
+fn forced(tokenizer: Arc<Tokenizer>) {
     let mut forms = Forms::new(tokenizer.clone()).unwrap();
     for (action, input) in [
         ("Calculator", "18.37917367995256*3"),

@@ -263,6 +263,11 @@ impl Agent {
         self.memory.forget(usize::MAX);
     }
 
+    /// How conversations are written down.
+    pub fn dialect(&self) -> &Dialect {
+        self.paper.dialect()
+    }
+
     /// The tools that can be called.
     pub fn tools(&self) -> &Registry {
         &self.tools

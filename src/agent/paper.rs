@@ -59,11 +59,16 @@ impl Paper {
         let mut segments = self.system.clone();
         for (index, exchange) in remembered.chain(turn.map(|turn| &turn.segments)).enumerate() {
             if index > 0 {
-                segments.push(self.dialect.between());
+                segments.extend(Some(self.dialect.between()).filter(|part| !part.text.is_empty()));
             }
             segments.extend(exchange.iter().cloned());
         }
         Prompt { segments, system: self.system.len() }
+    }
+
+    /// How conversations are written down.
+    pub fn dialect(&self) -> &Dialect {
+        &self.dialect
     }
 
     /// Opens an exchange.

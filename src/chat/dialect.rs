@@ -4,14 +4,20 @@
 //! two. Only this module writes control tokens and markers; what persons and
 //! tools say is made harmless first.
 
-use std::sync::LazyLock;
+mod date;
+mod harmless;
+mod render;
+mod template;
 
-use regex::Regex;
+use std::sync::Arc;
 
+use self::harmless::harmless;
 use super::{Origin, Segment};
 
+pub use self::template::{Source, Template, TemplateError};
+
 /// A way of writing a conversation down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Dialect {
     /// The system message between `<<SYS>>` marks, then for every turn the
     /// reminder in `[INST]` and the exchange as `User:`, `Assistant:` and
@@ -20,35 +26,55 @@ pub enum Dialect {
     React,
     /// Meta's Llama-2 chat template, the reminder inside each `[INST]`.
     Llama2,
+    /// The chat template of the model's own file, the reminder inside each
+    /// question, observations in the role that the template has for tools.
+    Template(Arc<Template>),
 }
 
 impl Dialect {
+    /// Its name, and how observations are written where that is not part of it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::React => "react".into(),
+            Self::Llama2 => "llama-2".into(),
+            Self::Template(template) => {
+                format!("template, observations as {}", template.tool_role())
+            }
+        }
+    }
+
     /// The system part: what every prompt starts with.
-    pub fn system(self, message: &str, persona: Option<&str>) -> Vec<Segment> {
+    pub fn system(&self, message: &str, persona: Option<&str>) -> Vec<Segment> {
         let (open, close) = match self {
             Self::React => ("<s><<SYS>>\n", "\n<</SYS>>\n\n"),
             Self::Llama2 => ("<s>[INST] <<SYS>>\n", "\n<</SYS>>\n\n"),
+            Self::Template(template) => template.around_system(),
         };
         let mut segments = vec![frame(format!("{open}{}", message.trim()))];
         if let Some(persona) = persona.map(str::trim).filter(|persona| !persona.is_empty()) {
-            segments.push(Segment::new(Origin::Person, format!("\n\n{}", harmless(persona))));
+            let persona = format!("\n\n{}", self.harmless(persona));
+            segments.push(Segment::new(Origin::Person, persona));
         }
-        segments.push(frame(close));
+        if !close.is_empty() {
+            segments.push(frame(close));
+        }
         segments
     }
 
-    /// What stands between two exchanges.
-    pub fn between(self) -> Segment {
+    /// What stands between two exchanges; no text where each exchange says
+    /// itself that it begins.
+    pub fn between(&self) -> Segment {
         frame(match self {
             Self::React => "\n\n",
             Self::Llama2 => " </s><s>[INST] ",
+            Self::Template(template) => template.between(),
         })
     }
 
     /// Opens an exchange, up to where the model's reply begins.
-    pub fn question(self, reminder: &str, question: &str) -> Vec<Segment> {
+    pub fn question(&self, reminder: &str, question: &str) -> Vec<Segment> {
         let reminder = reminder.trim();
-        let question = harmless(question.trim());
+        let question = self.harmless(question.trim());
         match self {
             Self::React => vec![
                 frame(format!("[INST] {reminder} [/INST]\nUser:")),
@@ -60,55 +86,52 @@ impl Dialect {
                 Segment::new(Origin::Person, question),
                 frame(" [/INST]"),
             ],
+            Self::Template(template) => {
+                let (open, close) = template.around_question();
+                vec![
+                    frame(format!("{open}{reminder}\n")),
+                    Segment::new(Origin::Person, question),
+                    frame(close),
+                ]
+            }
         }
     }
 
     /// What follows a reply that was not the answer, up to where the next
     /// reply begins: a tool's words, a notice by the prompts, or both.
-    pub fn after_reply(self, tool: Option<&str>, notice: Option<&str>) -> Vec<Segment> {
+    pub fn after_reply(&self, tool: Option<&str>, notice: Option<&str>) -> Vec<Segment> {
         let (open, close) = match self {
             Self::React => ("\nObservation:", "\nAssistant:"),
             Self::Llama2 => (" </s><s>[INST] Observation:", " [/INST]"),
+            Self::Template(template) => template.around_observation(),
         };
+        // A role for tools says already what follows.
+        let lead = if open.ends_with(':') { " " } else { "" };
         let mut segments = vec![frame(open)];
         if let Some(text) = tool {
-            segments.push(Segment::new(Origin::Tool, format!(" {}", harmless(text.trim()))));
+            let text = format!("{lead}{}", self.harmless(text.trim()));
+            segments.push(Segment::new(Origin::Tool, text));
         }
-        let gap = if tool.is_some() { "\n" } else { " " };
+        let gap = if tool.is_some() { "\n" } else { lead };
         let notice = notice.map(|notice| format!("{gap}{}", notice.trim())).unwrap_or_default();
         segments.push(frame(notice + close));
         segments
     }
 
     /// Starts of lines that only others write: a reply ends before them.
-    pub fn stop_lines(self) -> Vec<String> {
+    pub fn stop_lines(&self) -> Vec<String> {
         ["Observation:", "User:", "[INST]"].map(String::from).to_vec()
+    }
+
+    /// Plain text of a person or a tool without what would pass for a turn.
+    fn harmless(&self, text: &str) -> String {
+        match self {
+            Self::React | Self::Llama2 => harmless(text),
+            Self::Template(template) => template.harmless(text),
+        }
     }
 }
 
 fn frame(text: impl Into<String>) -> Segment {
     Segment::new(Origin::Frame, text)
-}
-
-/// Visibly alters the markers of the dialects in what a person or a tool said,
-/// so that plain text cannot pass for a turn: `[INST]` becomes `(INST)`,
-/// `<<SYS>>` becomes `((SYS))`, and a line that starts like a turn is quoted
-/// with `> `. In Llama-2 these markers are ordinary pieces, so leaving control
-/// tokens unparsed is not enough.
-fn harmless(text: &str) -> String {
-    static INST: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"(?i)\[(\s*/?\s*INST\s*)\]").expect("a valid pattern"));
-    static SYS: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"(?i)<<(\s*/?\s*SYS\s*)>>").expect("a valid pattern"));
-    // Any line separator that Unicode knows starts a line here.
-    static LINE: LazyLock<Regex> = LazyLock::new(|| {
-        let separators = r"\n\r\x0b\x0c\x{85}\x{2028}\x{2029}";
-        let blank = format!(r"[\s--[{separators}]]*");
-        let speaker = "(?:Observation|Assistant|User)";
-        Regex::new(&format!("(?i)(^|[{separators}])({blank}{speaker}{blank}:)"))
-            .expect("a valid pattern")
-    });
-    let text = INST.replace_all(text, "($1)");
-    let text = SYS.replace_all(&text, "(($1))");
-    LINE.replace_all(&text, "$1> $2").into_owned()
 }

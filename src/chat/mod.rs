@@ -8,7 +8,7 @@ mod sampling;
 mod segment;
 
 pub use cancel::Cancel;
-pub use dialect::Dialect;
+pub use dialect::{Dialect, Template};
 pub use reply::{InputForm, ReplyForm, ToolForm};
 pub use sampling::Sampling;
 pub use segment::{Origin, Prompt, Segment};

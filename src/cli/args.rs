@@ -13,6 +13,7 @@ use clap_complete::Shell;
 pub use self::flags::{Color, DecodeArgs, DialectName, FaceArgs, ModelArgs, Shared};
 pub use self::hint::{expression, hint};
 pub use self::value::{at_least_one, repeat_penalty, temperature, time, top_p};
+use super::quantize::QuantizeArgs;
 use super::{conversation, exit};
 
 /// An agent that runs a chat model on this machine and uses tools.
@@ -49,6 +50,16 @@ pub enum Command {
         /// Write a JUnit report here as well.
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+    },
+    /// Turn a Hugging Face folder of a Llama into one quantized model file.
+    Quantize(QuantizeArgs),
+    /// Download a model of the Hugging Face hub and print where it is. Goes on
+    /// where an earlier download stopped.
+    Pull {
+        /// llama-2-7b-chat, llama-2-13b-chat, llama-2-70b-chat, or
+        /// OWNER/REPO[:FILE] of the hub.
+        #[arg(value_name = "NAME")]
+        name: String,
     },
     /// Look at or clear what is kept between runs: snapshots of what models
     /// made of the system message, so that they need not read it again.

@@ -16,9 +16,14 @@ mod interrupt;
 pub mod machine;
 mod model;
 mod models;
+mod pull;
+mod quantize;
+mod remote;
 mod repl;
 mod session;
 mod shell;
+mod source;
+mod template;
 mod test;
 
 use std::ffi::OsString;
@@ -72,11 +77,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Chat => chat::run(&shared),
         Command::Ask { question } => ask::run(&shared, &question),
         Command::Cache { command } => cache::run(&shared, command),
+        Command::Quantize(args) => quantize::run(&shared, &args),
         Command::Completions { shell } => shell::completions(shell),
         Command::Config => config.show(shared.face.color),
         Command::Doctor => doctor::run(&shared, &config),
         Command::Man { out } => shell::man(out.as_deref()),
         Command::Models => models::run(&shared),
+        Command::Pull { name } => pull::run(&shared, &name),
         Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
     };
     match result {

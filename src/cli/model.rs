@@ -1,4 +1,5 @@
-//! Which model runs: a file that was named, a script, or the one built in.
+//! Opening the model that runs: a file that was named or pulled, an engine
+//! elsewhere, a script, or the one built in.
 
 use std::fs;
 use std::io::{self, Write};
@@ -7,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
+use super::args::DialectName;
 use super::args::{self, ModelArgs};
 use super::face::words;
-use super::{cache, conversation};
+use super::source::{self, Source};
+use super::{cache, conversation, remote, template};
 use crate::agent::prompts::Prompts;
-use crate::chat::{Cancel, Dialect, Prompt};
+use crate::chat::{Cancel, Prompt, Template};
 use crate::decode::Snapshots;
 use crate::llama::{Gguf, Portable, Tokenizer};
 use crate::llm::local::Local;
@@ -31,14 +34,16 @@ const PROMPTS: &str = "llama_agent.prompts.sha256";
 /// # Errors
 /// There is none, or it cannot be opened: one sentence that says what to do.
 pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
-    let ModelArgs { model, context, script, .. } = &shared.model;
+    let ModelArgs { quant, context, script, .. } = &shared.model;
     if let Some(script) = script {
         let replies = replies(script)?;
         return Ok(Box::new(Scripted::new(replies, context.unwrap_or(SCRIPT_CONTEXT))));
     }
-    let local = match model {
-        Some(path) => named(path, shared)?,
-        None => embedded(shared)?,
+    let local = match Source::of(&shared.model)? {
+        Source::Remote(address) => return remote::open(&address, shared),
+        Source::Path(path) => named(&path, shared)?,
+        Source::Hub(spec) => named(&source::pulled(&spec, quant.as_deref())?, shared)?,
+        Source::Box => embedded(shared)?,
     };
     let mut local = local.with(shared.decode.switches());
     // What keeps replies to their form is there before the first question.
@@ -57,13 +62,15 @@ fn named(path: &Path, shared: &args::Shared) -> Result<Local> {
     let gguf = Gguf::open(path)?;
     warn_of_prompts(&gguf, shared);
     let context = shared.model.context;
-    Ok(match &shared.model.tokenizer {
+    let local = match &shared.model.tokenizer {
         Some(tokenizer) => {
             let engine = Portable::new(&gguf, context)?;
             Local::new(Box::new(engine), Tokenizer::from_json(tokenizer)?)?
         }
         None => Local::open(path, context)?,
-    })
+    };
+    let template = template::read(&gguf, local.tokenizer(), shared.prompt.dialect);
+    Ok(local.with_template(template))
 }
 
 /// The model that is compiled in.
@@ -97,9 +104,10 @@ pub fn in_the_box() -> Result<Option<Gguf>> {
 /// with another dialect: a file that names its prompts was trained with ours,
 /// written in the default dialect.
 fn warn_of_prompts(gguf: &Gguf, shared: &args::Shared) {
-    let dialect = shared.prompt.dialect.map_or_else(Dialect::default, Dialect::from);
-    if gguf.text(PROMPTS).is_some() && dialect != Dialect::default() {
-        let (own, other) = (words::dialect(Dialect::default()), words::dialect(dialect));
+    let own = DialectName::React;
+    let dialect = shared.prompt.dialect.unwrap_or(own);
+    if gguf.text(PROMPTS).is_some() && dialect != own {
+        let (own, other) = (words::dialect(own), words::dialect(dialect));
         let _ = writeln!(
             io::stderr(),
             "warning: this model was trained with the dialect {own}, and --dialect is {other}: \
@@ -182,6 +190,10 @@ impl Llm for Shared {
 
     fn count(&self, prompt: &Prompt) -> Result<usize, LlmError> {
         self.with(|llm| llm.count(prompt))
+    }
+
+    fn template(&self) -> Option<Arc<Template>> {
+        self.with(|llm| llm.template())
     }
 
     fn context(&self) -> usize {

@@ -1,6 +1,5 @@
 //! `agent models`: what is in the box, what was pulled, what is known.
 
-pub mod known;
 pub mod pulled;
 
 use std::io;
@@ -12,13 +11,14 @@ use super::face::words;
 use super::fit::{Fit, Need, Shape, fit};
 use super::machine::Memory;
 use super::{Failure, model};
+use crate::hub::{Cache, DEFAULT, KNOWN, Settings};
 use crate::llama::{Gguf, LlamaConfig};
-use known::KNOWN;
 
 /// Lists them all, each with its size, its quantization and whether it fits.
 ///
 /// # Errors
-/// The folder of models cannot be read, or standard output not be written to.
+/// The environment names no folder of models, or standard output cannot be
+/// written to.
 pub fn run(shared: &Shared) -> Result<Exit, Failure> {
     let mut list = List {
         out: Sink::stdout(shared.face.color),
@@ -34,24 +34,21 @@ pub fn run(shared: &Shared) -> Result<Exit, Failure> {
         None => list.out.line(DIM, "  nothing: this build has no model in it")?,
     }
     list.out.line(STRONG, "Pulled")?;
-    match pulled::folder() {
-        Some(folder) => {
-            let models = pulled::list(&folder);
-            for model in &models {
-                match Gguf::open(&model.path) {
-                    Ok(gguf) => list.file(&model.name, model.bytes, &gguf)?,
-                    Err(error) => list.row(&model.name, model.bytes, "", &error.to_string())?,
-                }
-            }
-            let count = words::plural(models.len(), "model");
-            list.out.line(DIM, &format!("  {count} in {}", folder.display()))?;
+    let cache = Cache::new(Settings::from_env()?.cache);
+    let models = pulled::list(&cache);
+    for model in &models {
+        match Gguf::open(&model.path) {
+            Ok(gguf) => list.file(&model.name, model.bytes, &gguf)?,
+            Err(error) => list.row(&model.name, model.bytes, "", &error.to_string())?,
         }
-        None => list.out.line(DIM, "  nothing: this user has no home folder")?,
     }
+    let count = words::plural(models.len(), "model");
+    list.out.line(DIM, &format!("  {count} in {}", cache.folder().display()))?;
     list.out.line(STRONG, "Known by a short name")?;
-    for model in &KNOWN {
-        let fit = list.fit(model.weights, model.shape);
-        list.row(model.name, model.weights, known::QUANTIZATION, &fit)?;
+    for model in KNOWN {
+        let bytes = model.bytes(DEFAULT[0]).unwrap_or_default();
+        let fit = list.fit(bytes, model.into());
+        list.row(model.name, bytes, DEFAULT[0], &fit)?;
     }
     let available = words::bytes(list.memory.available);
     list.out.line(DIM, &format!("Fits: in the {available} of memory that are available now"))?;

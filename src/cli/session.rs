@@ -10,12 +10,12 @@ use super::exit::Exit;
 use super::face::Face;
 use super::face::json::Json;
 use super::face::plain::{Detail, Plain};
+use super::face::sink::DIM;
 use super::face::sink::Sink;
 use super::interrupt::Interrupt;
-use super::{Failure, model};
+use super::{Failure, model, template};
 use crate::agent::Agent;
 use crate::agent::prompts::Prompts;
-use crate::chat::Dialect;
 use crate::llm::Llm;
 use crate::tool::Registry;
 
@@ -35,6 +35,10 @@ impl Session {
         let interrupt = Interrupt::install()?;
         let llm = model::open(shared).map_err(Failure::no_model)?;
         let agent = agent(llm, shared, &Settings::default())?;
+        if shared.face.verbose && !shared.face.json {
+            let dialect = format!("dialect: {}", agent.dialect().name());
+            Sink::stderr(shared.face.color).line(DIM, &dialect)?;
+        }
         Ok(Self { agent, face, interrupt })
     }
 
@@ -81,8 +85,7 @@ pub fn agent(llm: Box<dyn Llm>, shared: &Shared, settings: &Settings) -> Result<
         Some(folder) => Prompts::from_folder(folder)?,
         None => Prompts::shipped(),
     };
-    let dialect = shared.prompt.dialect.map(Dialect::from);
-    let dialect = settings.dialect.or(dialect).unwrap_or_default();
+    let dialect = template::dialect(settings.dialect.or(shared.prompt.dialect), &*llm)?;
     let persona = settings.system.as_deref().or(shared.prompt.system.as_deref());
     let options = settings.over(shared.options());
     Agent::new(llm, Registry::standard(), dialect, prompts, persona, options)

@@ -4,6 +4,7 @@
 //! control tokens are parsed, what anybody else writes becomes ordinary pieces
 //! even where it spells a control token.
 
+mod bpe;
 mod json;
 mod spm;
 mod stream;
@@ -40,6 +41,8 @@ pub struct Tokenizer {
     splitter: Splitter,
     /// Text at the very start, or after a control token, gets a space before it.
     add_space: bool,
+    /// A prompt begins with the token that a sequence begins with.
+    add_bos: bool,
     bos: Option<u32>,
     eos: Option<u32>,
 }
@@ -53,19 +56,22 @@ impl Tokenizer {
     /// Reads the vocabulary that a GGUF file carries.
     ///
     /// # Errors
-    /// `Unsupported` if it is not of SentencePiece's kind (`"llama"`) with a
-    /// piece for every byte, `Damaged` if its parts do not go together.
+    /// `Unsupported` if it is neither of SentencePiece's kind (`"llama"`) nor of
+    /// GPT-2's (`"gpt2"`) with a piece for every byte, `Damaged` if its parts
+    /// do not go together.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, ModelError> {
         match gguf.text("tokenizer.ggml.model").as_deref() {
-            Some("llama") => {}
-            other => {
-                return Err(ModelError::Unsupported(format!(
-                    "its vocabulary is of the kind {:?}, and only \"llama\" is read from the file: \
-                     put the model's tokenizer.json beside it",
-                    other.unwrap_or("none")
-                )));
-            }
+            Some("llama") => Self::sentencepiece(gguf),
+            Some("gpt2") => bpe::read(gguf),
+            other => Err(ModelError::Unsupported(format!(
+                "its vocabulary is of the kind {:?}, and only \"llama\" and \"gpt2\" are read \
+                 from the file: put the model's tokenizer.json beside it",
+                other.unwrap_or("none")
+            ))),
         }
+    }
+
+    fn sentencepiece(gguf: &Gguf) -> Result<Self, ModelError> {
         let (Some(Value::Texts(texts)), Some(Value::Floats(scores)), Some(Value::Ints(kinds))) = (
             gguf.value("tokenizer.ggml.tokens"),
             gguf.value("tokenizer.ggml.scores"),
@@ -113,6 +119,7 @@ impl Tokenizer {
             marks: marks_by_first_byte(marks),
             splitter: Splitter::Spm(Box::new(Spm::new(table, bytes))),
             add_space: gguf.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true),
+            add_bos: gguf.bool("tokenizer.ggml.add_bos_token").unwrap_or(true),
             bos: known("tokenizer.ggml.bos_token_id"),
             eos: known("tokenizer.ggml.eos_token_id"),
         })
@@ -202,6 +209,11 @@ impl Tokenizer {
     /// The token a sequence begins with, if the vocabulary names one.
     pub fn bos(&self) -> Option<u32> {
         self.bos
+    }
+
+    /// A prompt begins with `bos`, where there is one.
+    pub fn add_bos(&self) -> bool {
+        self.add_bos
     }
 
     /// The token that ends a sequence, if the vocabulary names one.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use self::decoding::{Decoding, Means};
 use super::{Completion, Llm, LlmError, Request};
-use crate::chat::{Cancel, Prompt, ToolForm};
+use crate::chat::{Cancel, Prompt, Template, ToolForm};
 use crate::decode::{Forms, Session, Snapshots, Switches};
 use crate::llama::{Forward, Gguf, ModelError, Portable, Tokenizer};
 
@@ -20,6 +20,7 @@ pub struct Local {
     switches: Switches,
     /// Made when the first is needed.
     forms: Option<Forms>,
+    template: Option<Arc<Template>>,
 }
 
 impl Local {
@@ -40,6 +41,7 @@ impl Local {
             tokenizer: Arc::new(tokenizer),
             switches: Switches::default(),
             forms: None,
+            template: None,
         })
     }
 
@@ -117,6 +119,11 @@ impl Local {
         Self { session: self.session.with_snapshots(snapshots), ..self }
     }
 
+    /// The same model, with the chat template that its file has.
+    pub fn with_template(self, template: Option<Template>) -> Self {
+        Self { template: template.map(Arc::new), ..self }
+    }
+
     /// The model's vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -184,5 +191,9 @@ impl Llm for Local {
 
     fn context(&self) -> usize {
         self.session.context()
+    }
+
+    fn template(&self) -> Option<Arc<Template>> {
+        self.template.clone()
     }
 }

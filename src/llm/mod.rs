@@ -2,11 +2,13 @@
 //! recording.
 
 pub mod local;
+pub mod remote;
 pub mod scripted;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chat::{Cancel, Prompt, ReplyForm, Sampling, Segment};
+use crate::chat::{Cancel, Prompt, ReplyForm, Sampling, Segment, Template};
 
 /// Something that continues a conversation.
 pub trait Llm: Send {
@@ -27,6 +29,11 @@ pub trait Llm: Send {
 
     /// How many tokens fit, prompt and reply together.
     fn context(&self) -> usize;
+
+    /// The chat template that comes with the model, if it can be used.
+    fn template(&self) -> Option<Arc<Template>> {
+        None
+    }
 }
 
 /// One completion asked for.

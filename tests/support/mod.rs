@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod byte_level;
+
 use std::io::Cursor;
 
 use candle_core::quantized::gguf_file::{Value, write};
@@ -23,6 +25,8 @@ pub struct Tiny {
     pub kind: GgmlDType,
     pub tied: bool,
     pub rope_base: f32,
+    /// What each pair's frequency is divided by; empty leaves the tensor out.
+    pub rope_factors: Vec<f32>,
     /// Scale of the weights: larger makes the distribution less flat.
     pub scale: f32,
     pub seed: u64,
@@ -43,6 +47,7 @@ impl Default for Tiny {
             kind: GgmlDType::F32,
             tied: false,
             rope_base: 10_000.0,
+            rope_factors: Vec::new(),
             scale: 0.2,
             seed: 1,
             extra: Vec::new(),
@@ -227,6 +232,11 @@ impl Tiny {
             norm(format!("blk.{layer}.ffn_norm.weight"));
         }
         norm("output_norm.weight".into());
+        if !self.rope_factors.is_empty() {
+            let factors = Tensor::new(&self.rope_factors[..], &Device::Cpu).expect("a tensor");
+            let factors = QTensor::quantize(&factors, GgmlDType::F32).expect("a tensor");
+            tensors.push(("rope_freqs.weight".into(), factors));
+        }
         tensors
     }
 }

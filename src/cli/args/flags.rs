@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::value::{at_least_one, repeat_penalty, temperature, time, top_p};
 use crate::agent::Options;
-use crate::chat::{Dialect, Sampling};
+use crate::chat::Sampling;
 use crate::decode::Switches;
 
 /// Flags that every command takes, before or after its name.
@@ -35,9 +35,17 @@ pub struct Shared {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// A Llama model file (GGUF); without it, the model built into the program.
-    #[arg(long, global = true, value_name = "PATH.gguf")]
+    /// A Llama model file (GGUF); a model that was pulled, by its short name or
+    /// OWNER/REPO[:FILE]; or the address of an engine elsewhere
+    /// (http://host:port/v1). Without it, the model built into the program.
+    #[arg(long, global = true, value_name = "PATH.gguf|NAME|URL")]
     pub model: Option<PathBuf>,
+    /// The quantization of a model of the hub (default: Q4_0, or another of 4 bits).
+    #[arg(long, global = true, value_name = "Q")]
+    pub quant: Option<String>,
+    /// Which model of an engine elsewhere (default: the only one it has).
+    #[arg(long, global = true, value_name = "NAME")]
+    pub remote_model: Option<String>,
     /// A tokenizer.json to use instead of the tokenizer in the model file.
     #[arg(long, global = true, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
@@ -65,7 +73,8 @@ pub struct ModelArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Prompt")]
 pub struct PromptArgs {
-    /// How the conversation is written down for the model (default: react).
+    /// How the conversation is written down for the model (default: as its
+    /// file says, react where it says nothing).
     #[arg(long, global = true, value_enum)]
     pub dialect: Option<DialectName>,
     /// Use the prompts in this folder instead of those built in.
@@ -83,15 +92,8 @@ pub enum DialectName {
     /// Meta's Llama-2 chat template.
     #[value(name = "llama-2")]
     Llama2,
-}
-
-impl From<DialectName> for Dialect {
-    fn from(name: DialectName) -> Self {
-        match name {
-            DialectName::React => Self::React,
-            DialectName::Llama2 => Self::Llama2,
-        }
-    }
+    /// The chat template in the model's own file.
+    Template,
 }
 
 #[derive(Clone, Debug, Args)]

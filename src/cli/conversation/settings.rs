@@ -5,7 +5,6 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::agent::Options;
-use crate::chat::Dialect;
 use crate::cli::args::{self, DialectName};
 use crate::cli::face::words;
 
@@ -17,7 +16,7 @@ pub struct Settings {
     pub max_time: Option<Duration>,
     pub max_new_tokens: Option<usize>,
     pub context: Option<Room>,
-    pub dialect: Option<Dialect>,
+    pub dialect: Option<DialectName>,
     pub system: Option<String>,
     pub strict: Option<bool>,
     pub temperature: Option<f64>,
@@ -72,8 +71,8 @@ impl Settings {
             }
             "dialect" => {
                 let name = DialectName::from_str(value, false)
-                    .map_err(|_| "it must be react or llama-2".to_string())?;
-                self.dialect = Some(name.into());
+                    .map_err(|_| "it must be react, llama-2 or template".to_string())?;
+                self.dialect = Some(name);
             }
             "system" => self.system = Some(value.into()),
             "strict" => {

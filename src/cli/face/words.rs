@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::agent::event::{Forgot, NoAnswer, Outcome, Stop};
 use crate::agent::step::Why;
-use crate::chat::Dialect;
+use crate::cli::args::DialectName;
 use crate::llm::Stats;
 
 /// The name of a `Stop` in traces, JSON lines and conversation files.
@@ -33,10 +33,11 @@ pub fn no_answer(why: NoAnswer) -> &'static str {
 }
 
 /// The name of a dialect, as it is written in flags and files.
-pub fn dialect(dialect: Dialect) -> &'static str {
+pub fn dialect(dialect: DialectName) -> &'static str {
     match dialect {
-        Dialect::React => "react",
-        Dialect::Llama2 => "llama-2",
+        DialectName::React => "react",
+        DialectName::Llama2 => "llama-2",
+        DialectName::Template => "template",
     }
 }
 

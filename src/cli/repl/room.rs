@@ -10,8 +10,7 @@ use anyhow::{Context, Result};
 use super::command::{self, Command};
 use super::why;
 use crate::agent::Options;
-use crate::chat::Dialect;
-use crate::cli::args::Shared;
+use crate::cli::args::{DialectName, Shared};
 use crate::cli::conversation::{Record, Settings, save};
 use crate::cli::exit::Exit;
 use crate::cli::face::sink::{DIM, STRONG, Sink, WRONG};
@@ -156,7 +155,8 @@ fn settings(options: &Options, shared: &Shared) -> Settings {
         memory: changed(options.memory, default.memory),
         max_steps: changed(options.max_steps, default.max_steps),
         strict: changed(options.strict, default.strict),
-        dialect: shared.prompt.dialect.map(Dialect::from),
+        // A script has no template of its own.
+        dialect: shared.prompt.dialect.filter(|name| *name != DialectName::Template),
         system: shared.prompt.system.clone(),
         ..Settings::default()
     }

@@ -19,6 +19,7 @@ pub fn show(agent: &Agent, out: &mut Sink) -> io::Result<Result<(), LlmError>> {
         Ok(counts) => counts,
         Err(error) => return Ok(Err(error)),
     };
+    out.line(DIM, &format!("--- dialect: {}", agent.dialect().name()))?;
     for segment in &prompt.segments {
         let part = Prompt::from_iter([segment.clone()]);
         let tokens = match agent.count(&part) {

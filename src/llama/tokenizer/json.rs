@@ -12,7 +12,7 @@ use tokenizers::{
 };
 
 use super::spm::SPACE;
-use super::{Kind, Splitter, Tokenizer, all_bytes, byte_of, marks_by_first_byte};
+use super::{Kind, Splitter, Tokenizer, all_bytes, bpe, byte_of, marks_by_first_byte};
 use crate::llama::error::ModelError;
 
 /// The library's splitter.
@@ -26,9 +26,15 @@ pub(super) struct Json {
 }
 
 impl Json {
+    /// A splitter of GPT-2's kind.
+    pub(super) fn byte_level(library: Library, bytes: [u32; 256]) -> Self {
+        Self { library, bytes, sentencepiece: false }
+    }
+
     pub(super) fn encode(&self, text: &str, space: bool, ids: &mut Vec<u32>) {
         if !self.sentencepiece {
-            self.split(text.into(), ids);
+            let lead = if space && !text.is_empty() { " " } else { "" };
+            self.split(format!("{lead}{text}"), ids);
             return;
         }
         let mut lead = if space && !text.is_empty() { " " } else { "" };
@@ -74,11 +80,12 @@ pub(super) fn read(path: &Path) -> Result<Tokenizer, ModelError> {
     if length > 2 * library.get_vocab_size(true) {
         return Err(ModelError::damaged(format!("{}: ids with holes", path.display())));
     }
+    let letters = bpe::letters();
     let mut pieces = vec![(Kind::Unused, Vec::new()); length];
     let mut bytes = [None; 256];
     for (text, id) in library.get_vocab(false) {
         let piece = if !sentencepiece {
-            (Kind::Normal, text.chars().filter_map(letter_byte).collect())
+            (Kind::Normal, text.chars().filter_map(|c| letters.get(&c).copied()).collect())
         } else if let Some(byte) = byte_of(&text) {
             (Kind::Byte, vec![byte])
         } else {
@@ -110,24 +117,16 @@ pub(super) fn read(path: &Path) -> Result<Tokenizer, ModelError> {
         let mut ids = names.iter().filter_map(|name| Some(marks.iter().find(|m| m.0 == *name)?.1));
         ids.next()
     };
+    let bos = named(["<s>", "<|begin_of_text|>", "<|startoftext|>"]);
     Ok(Tokenizer {
-        bos: named(["<s>", "<|begin_of_text|>", "<|startoftext|>"]),
+        bos,
+        add_bos: bos.is_some(),
         eos: named(["</s>", "<|eot_id|>", "<|end_of_text|>"]),
         pieces,
         marks: marks_by_first_byte(marks),
         splitter: Splitter::Json(Box::new(Json { library, bytes, sentencepiece })),
         add_space: sentencepiece,
     })
-}
-
-/// The byte that a letter of GPT-2's byte-level alphabet stands for: printable
-/// Latin-1 stands for itself, the other 68 bytes for U+0100 onwards in order.
-fn letter_byte(letter: char) -> Option<u8> {
-    let printable = |byte: &u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    match u32::from(letter) {
-        code @ 0..=0xff => u8::try_from(code).ok().filter(printable),
-        code => (0..=255u8).filter(|byte| !printable(byte)).nth(code as usize - 0x100),
-    }
 }
 
 fn first_line(text: &str) -> &str {
