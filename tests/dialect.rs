@@ -1,6 +1,7 @@
 //! Chat templates of model files as dialects: what is written is what the
 //! template writes, prompts only grow, and nobody forges a turn.
 
+mod program;
 mod support;
 
 use std::sync::Arc;
@@ -412,7 +413,7 @@ fn a_tiny_model_carries_its_template() {
     let run = |tiny: Tiny, flags: &[&str]| {
         let path = folder.path().join("model.gguf");
         std::fs::write(&path, Tiny { context: 20_000, ..tiny }.bytes()).unwrap();
-        let output = std::process::Command::new(assert_cmd::cargo::cargo_bin("agent"))
+        let output = program::process()
             .args(["ask", "-v", "hello", "--no-snapshot", "--max-steps=1", "--max-new-tokens=150"])
             .args(flags)
             .arg("--model")

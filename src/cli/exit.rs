@@ -22,7 +22,7 @@ pub const HELP: &str = "\
 Exit codes:
   0    answered (or: every test passed)
   1    a test failed, or any error not named here
-  2    the command line is wrong
+  2    the command line or a setting is wrong
   3    no model: none was named and none is built in, or it cannot be opened
   4    a turn ended without an answer
   5    a question does not fit the model's context
