@@ -159,6 +159,10 @@ impl Llm for Shared {
         self.with(|llm| llm.count(prompt))
     }
 
+    fn notices(&mut self) -> Vec<String> {
+        self.with(|llm| llm.notices())
+    }
+
     fn context(&self) -> usize {
         let context = self.with(|llm| llm.context());
         self.context.map_or(context, |limit| limit.min(context))

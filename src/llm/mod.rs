@@ -27,6 +27,11 @@ pub trait Llm: Send {
 
     /// How many tokens fit, prompt and reply together.
     fn context(&self) -> usize;
+
+    /// What went wrong since the last call that cost nothing but time.
+    fn notices(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One completion asked for.
