@@ -14,16 +14,17 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Value;
 use llama_agent::llama::{Gguf, gguf};
 use support::Tiny;
 
+const VOCAB: usize = 32_000;
+
 fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (model, store) = (folder.path().join("seven.gguf"), folder.path().join("snapshots"));
-    let mut tiny = Tiny::seven();
-    tiny.extra = vocabulary(tiny.vocab)?;
-    tiny.write(&model)?;
+    seven()?.write(&model)?;
     let mut replies = Vec::new();
     for (name, kept) in [("processed", false), ("written", true), ("read", true)] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
@@ -58,6 +59,23 @@ fn main() -> Result<()> {
         println!("the snapshot takes {:.0} MB", entry?.metadata()?.len() as f64 / 1e6);
     }
     Ok(())
+}
+
+/// The shape of Llama-2 7B in 4 bits.
+fn seven() -> Result<Tiny> {
+    Ok(Tiny {
+        layers: 32,
+        dim: 4096,
+        heads: 32,
+        kv_heads: 32,
+        ffn: 11008,
+        vocab: VOCAB,
+        context: 4096,
+        kind: GgmlDType::Q4_0,
+        blocks: true,
+        extra: vocabulary(VOCAB)?,
+        ..Tiny::default()
+    })
 }
 
 /// The vocabulary of the model in the box, filled up to so many pieces.

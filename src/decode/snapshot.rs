@@ -97,10 +97,8 @@ impl Snapshots {
     }
 
     fn wait(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            if let Ok(Err(error)) = writer.join() {
-                self.failed = Some(error);
-            }
+        if let Some(Ok(Err(error))) = self.writer.take().map(JoinHandle::join) {
+            self.failed = Some(error);
         }
     }
 }

@@ -124,22 +124,6 @@ impl Tiny {
         }
     }
 
-    /// The shape of Llama-2 7B in 4 bits, 3.8 GB.
-    pub fn seven() -> Self {
-        Self {
-            layers: 32,
-            dim: 4096,
-            heads: 32,
-            kv_heads: 32,
-            ffn: 11008,
-            vocab: 32_000,
-            context: 4096,
-            kind: GgmlDType::Q4_0,
-            blocks: true,
-            ..Self::default()
-        }
-    }
-
     /// The file's bytes.
     pub fn bytes(&self) -> Vec<u8> {
         self.written(self.tensors())
