@@ -93,7 +93,7 @@ fn vocabulary(length: usize) -> Result<Vec<(String, Value)>> {
     let rest = texts.len()..length;
     let words = texts.iter().map(|text| String::from_utf8_lossy(text).into_owned());
     let words = words.chain(rest.clone().map(|i| format!("▁pad{i}")));
-    let floats = floats.iter().map(|score| *score as f32).chain(rest.clone().map(|_| -1e9));
+    let floats = floats.iter().copied().chain(rest.clone().map(|_| -1e9));
     let ints = ints.iter().map(|kind| *kind as i32).chain(rest.map(|_| 1));
     Ok(vec![
         (tokens.into(), Value::Array(words.map(Value::String).collect())),
