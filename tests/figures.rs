@@ -16,38 +16,44 @@ static MODEL: &[u8] = include_bytes!("../models/calculator.gguf");
 const QUESTIONS: [&str; 3] =
     ["hey how are you today?", "what is 4 to the power of 2.1?", "can you multiply that by 3?"];
 
-/// The replies of a conversation, what each cost, and its last answer.
-fn converse(switches: Switches, questions: &[&str]) -> (Vec<String>, Vec<Stats>, String) {
+fn agent(switches: Switches, memory: usize) -> Agent {
     let local = Local::from_bytes(MODEL, None).expect("the model in the box").with(switches);
-    let mut agent = Agent::new(
+    Agent::new(
         Box::new(local),
         Registry::standard(),
         Dialect::default(),
         Prompts::shipped(),
         None,
-        Options { strict: true, ..Options::default() },
+        Options { strict: true, memory, ..Options::default() },
     )
-    .expect("an agent");
-    let (mut replies, mut costs, mut last) = (Vec::new(), Vec::new(), String::new());
-    for question in questions {
-        let outcome = agent.ask(question, &Cancel::new(), &mut |event| {
-            if let Event::Reply { text, stats } = event {
-                replies.push(text.to_string());
-                costs.push(*stats);
-            }
-        });
-        match outcome.expect("an outcome") {
-            Outcome::Answered(answer) => last = answer,
-            other => panic!("{question}: {other:?}"),
+    .expect("an agent")
+}
+
+/// Asks one question: its replies, and what each cost.
+fn ask(agent: &mut Agent, question: &str) -> (Vec<String>, Vec<Stats>) {
+    let (mut replies, mut costs) = (Vec::new(), Vec::new());
+    let outcome = agent.ask(question, &Cancel::new(), &mut |event| {
+        if let Event::Reply { text, stats } = event {
+            replies.push(text.to_string());
+            costs.push(*stats);
         }
-    }
-    (replies, costs, last)
+    });
+    assert!(matches!(outcome, Ok(Outcome::Answered(_))), "{question}: {outcome:?}");
+    (replies, costs)
+}
+
+/// The replies of a conversation, and what each cost.
+fn converse(switches: Switches, questions: &[&str]) -> (Vec<String>, Vec<Stats>) {
+    let mut agent = agent(switches, 5);
+    let turns = questions.iter().map(|question| ask(&mut agent, question));
+    let (replies, costs): (Vec<_>, Vec<_>) = turns.unzip();
+    (replies.concat(), costs.concat())
 }
 
 #[test]
 fn three_tokens_a_pass_and_each_processed_once() {
-    let (_, costs, last) = converse(Switches::default(), &QUESTIONS);
-    assert!(last.contains("55.13752103985769"), "{last}");
+    let (replies, costs) = converse(Switches::default(), &QUESTIONS);
+    assert!(replies.last().is_some_and(|last| last.contains("55.13752103985769")), "{replies:?}");
     let sum = |of: fn(&Stats) -> usize| costs.iter().map(of).sum::<usize>();
     let (produced, passes) = (sum(|stats| stats.produced), sum(|stats| stats.passes));
     let ratio = produced as f64 / passes as f64;
@@ -82,4 +88,43 @@ fn switches_change_no_token_of_the_model_in_the_box() {
     ] {
         assert_eq!(converse(switches, &QUESTIONS).0, all, "{switches:?}");
     }
+}
+
+/// When the window has moved, what follows the system message is prepared
+/// while a person types; the question then costs its own tokens alone. Stopped
+/// at any time, what is done already counts, and the reply is the same.
+#[test]
+fn what_is_prepared_while_typing_is_not_processed_again() {
+    let mut costs = Vec::new();
+    for prepared in [None, Some(false), Some(true)] {
+        let mut agent = agent(Switches::default(), 2);
+        for question in ["what is 7*8?", "what is 10-4?", "what is 3+4?"] {
+            ask(&mut agent, question);
+        }
+        assert_eq!(agent.memory().len(), 2);
+        if let Some(typed) = prepared {
+            let cancel = Cancel::new();
+            if typed {
+                // The question is there before anything could be prepared.
+                cancel.ask();
+            }
+            agent.prepare(&cancel).expect("prepared");
+        }
+        let (held, _) = agent.count(&agent.prompt()).expect("a count");
+        let (replies, cost) = ask(&mut agent, "what is 4 to the power of 2.1?");
+        assert!(replies[0].contains("4**2.1"), "{replies:?}");
+        costs.push((held, cost[0], replies));
+    }
+    let [(held, none, first), (_, ready, second), (_, stopped, third)] = &costs[..] else {
+        panic!("three ways");
+    };
+    println!(
+        "{} prompt tokens: {} processed after the question, {} without preparation",
+        ready.prompt,
+        ready.prompt - ready.reused,
+        none.prompt - none.reused
+    );
+    assert_eq!((ready.reused, ready.passes < none.passes), (*held, true));
+    assert!(none.reused < *held && stopped.reused == none.reused);
+    assert!(first == second && first == third);
 }

@@ -1,93 +1,20 @@
 //! A local model's replies: where they end, what is shown of them, what the
 //! repetition penalty reaches, and what the cache holds afterwards.
 
+mod puppet;
 mod support;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use llama_agent::chat::{Cancel, Origin, Prompt, ReplyForm, Sampling, Segment};
 use llama_agent::decode::Switches;
-use llama_agent::llama::{Forward, Gguf, Tokenizer, Want};
+use llama_agent::llama::{Forward, Want};
 use llama_agent::llm::local::Local;
 use llama_agent::llm::{Completion, End, Llm, LlmError, Request};
 use proptest::prelude::*;
+use puppet::{CHUNK, Puppet, tokenizer};
 use support::{Random, Tiny};
-
-fn tokenizer() -> Tokenizer {
-    let tiny = Tiny { layers: 1, vocab: 1024, ..Tiny::default() };
-    Tokenizer::from_gguf(&Gguf::from_bytes(tiny.bytes()).unwrap()).unwrap()
-}
-
-/// Tokens that the puppet takes at a time.
-const CHUNK: usize = 8;
-
-/// An engine that wants to say given ids after a prompt of given length, by a
-/// margin so small that any penalty of 1.1 would overturn it.
-struct Puppet {
-    script: Vec<u32>,
-    prompt: usize,
-    held: Arc<Mutex<Vec<u32>>>,
-    /// Asks to stop during this many-th pass, counted from 1.
-    stop: Option<(usize, Cancel)>,
-    passes: Arc<AtomicUsize>,
-    context: usize,
-    chunk: usize,
-}
-
-impl Puppet {
-    fn new(prompt: usize, script: Vec<u32>) -> Self {
-        let (held, passes) = Default::default();
-        Self { script, prompt, held, stop: None, passes, context: 4096, chunk: CHUNK }
-    }
-}
-
-impl Forward for Puppet {
-    fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
-        let pass = self.passes.fetch_add(1, Ordering::SeqCst) + 1;
-        if let Some((when, wish)) = &self.stop
-            && *when == pass
-        {
-            wish.ask();
-        }
-        if cancel.is_set() {
-            return Ok(None);
-        }
-        let mut held = self.held.lock().unwrap();
-        held.extend_from_slice(tokens);
-        let rows = want.rows(tokens.len());
-        let row = |length: usize| {
-            let mut row = vec![1.0; 1024];
-            if let Some(next) = length.checked_sub(self.prompt) {
-                // Nothing left to say: the end of the sequence.
-                row[*self.script.get(next).unwrap_or(&2) as usize] = 1.05;
-            }
-            row
-        };
-        Ok(Some((held.len() + 1 - rows..=held.len()).flat_map(row).collect()))
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.held.lock().unwrap().truncate(len);
-    }
-
-    fn len(&self) -> usize {
-        self.held.lock().unwrap().len()
-    }
-
-    fn context(&self) -> usize {
-        self.context
-    }
-
-    fn vocab(&self) -> usize {
-        1024
-    }
-
-    fn chunk(&self) -> usize {
-        self.chunk
-    }
-}
 
 /// Any reply, guesses and all.
 const FREE: Switches = Switches { form: false, force: false, draft: 8, cache: true };
@@ -299,7 +226,7 @@ fn a_wish_to_stop_leaves_a_beginning_in_the_cache() {
         let mut puppet = Puppet::new(ids.len(), script.clone());
         puppet.stop = Some((when, cancel.clone()));
         let held = puppet.held.clone();
-        let mut local = Local::new(Box::new(puppet), self::tokenizer()).unwrap().with(UNAIDED);
+        let mut local = Local::new(Box::new(puppet), crate::tokenizer()).unwrap().with(UNAIDED);
         let sampling = Sampling::default();
         let completion = complete(&mut local, &sampling, &cancel, 512);
         assert_eq!(completion.end, End::Cancelled);

@@ -138,6 +138,14 @@ fn several_processes_at_once_answer_alike() {
         let (found, reused) = replies(start(&model, &[Path::new("--snapshots"), Path::new(place)]));
         assert_eq!((found, reused), (expected.clone(), 0));
     }
+    // Said to whoever asks for details, and to nobody else.
+    for (flag, said) in [("-v", true), ("--strict", false)] {
+        let mut child =
+            program::agent(&["ask", "1+1", flag, "--max-new-tokens=8", "--max-steps=1"]);
+        child.args(["--no-grammar", "--snapshots", "/dev/null/x", "--model"]).arg(&model);
+        let (code, _, err) = program::run(&mut child);
+        assert_eq!((code, err.contains("cannot be kept in /dev/null/x: ")), (4, said), "{err}");
+    }
     let cache = |what: &str| {
         let store = store.display().to_string();
         let (code, out, err) =

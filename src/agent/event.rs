@@ -29,6 +29,8 @@ pub enum Event<'a> {
     Observation { tool: &'a str, text: &'a str, error: bool },
     /// No more calls in this turn: one last completion is asked for an answer.
     Stopping { reason: Stop },
+    /// Something went wrong that cost nothing but time.
+    Notice { text: &'a str },
     /// The turn ended.
     Done { outcome: &'a Outcome, steps: usize, time: Duration },
 }

@@ -106,6 +106,9 @@ impl Agent {
         if let Outcome::Answered(answer) = &outcome {
             self.remember(question, answer, turn, report);
         }
+        for text in self.llm.notices() {
+            report(&Event::Notice { text: &text });
+        }
         report(&Event::Done { outcome: &outcome, steps, time: begun.elapsed() });
         Ok(outcome)
     }

@@ -196,6 +196,10 @@ impl Llm for Shared {
         self.with(|llm| llm.template())
     }
 
+    fn notices(&mut self) -> Vec<String> {
+        self.with(|llm| llm.notices())
+    }
+
     fn context(&self) -> usize {
         let context = self.with(|llm| llm.context());
         self.context.map_or(context, |limit| limit.min(context))

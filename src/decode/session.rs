@@ -34,9 +34,10 @@ impl Session {
         Self { snapshots: Some(snapshots), ..self }
     }
 
-    /// There are snapshots, so that `set_system` matters.
-    pub fn has_snapshots(&self) -> bool {
-        self.snapshots.is_some()
+    /// Why a snapshot could not be written, if one could not. Waits for one
+    /// that is being written.
+    pub fn notice(&mut self) -> Option<String> {
+        self.snapshots.as_mut()?.notice()
     }
 
     /// Tells how many tokens of what is to be processed, from the first, are

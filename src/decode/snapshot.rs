@@ -4,10 +4,12 @@
 //! A snapshot is of whole chunks, so that with and without it the same tokens
 //! are processed in the same pieces and every logit is the same, bit for bit.
 //! Whatever goes wrong with a snapshot is no error: the tokens are processed.
+//! That one could not be written is worth a notice.
 
 mod file;
 mod store;
 
+use std::io;
 use std::thread::{self, JoinHandle};
 
 use sha2::{Digest, Sha256};
@@ -29,13 +31,15 @@ pub(super) struct Missing {
 pub struct Snapshots {
     store: Store,
     /// A snapshot that is being written.
-    writer: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<io::Result<()>>>,
+    /// Why the last one could not be written.
+    failed: Option<io::Error>,
 }
 
 impl Snapshots {
     /// Snapshots that are kept in `store`.
     pub fn new(store: Store) -> Self {
-        Self { store, writer: None }
+        Self { store, writer: None, failed: None }
     }
 
     /// Puts a snapshot of the first `system` tokens of a prompt in place where
@@ -76,14 +80,25 @@ impl Snapshots {
         let Ok(rows) = session.export(length) else { return };
         self.wait();
         let store = self.store.clone();
-        // A snapshot that cannot be written is only missed.
-        let write = move || drop(store.save(&key, &rows));
-        self.writer = thread::Builder::new().name("snapshot".into()).spawn(write).ok();
+        let write = move || store.save(&key, &rows);
+        match thread::Builder::new().name("snapshot".into()).spawn(write) {
+            Ok(writer) => self.writer = Some(writer),
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    /// Why the last snapshot could not be written, once.
+    pub(super) fn notice(&mut self) -> Option<String> {
+        self.wait();
+        let (folder, error) = (self.store.folder().display(), self.failed.take()?);
+        Some(format!(
+            "what the model made of the system message cannot be kept in {folder}: {error}"
+        ))
     }
 
     fn wait(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
+        if let Some(Ok(Err(error))) = self.writer.take().map(JoinHandle::join) {
+            self.failed = Some(error);
         }
     }
 }

@@ -155,7 +155,7 @@ impl Cache {
             let value = all_keys.kind().bytes();
             let panels = bytes[start..].chunks_exact_mut(WIDTH * value);
             let used = length.div_ceil(WIDTH) * self.head_dim;
-            for (i, panel) in panels.enumerate().filter(|_| length % WIDTH > 0) {
+            for (i, panel) in panels.enumerate().filter(|_| !length.is_multiple_of(WIDTH)) {
                 if i % used >= used - self.head_dim {
                     panel[length % WIDTH * value..].fill(0);
                 }

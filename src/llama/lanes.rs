@@ -4,11 +4,11 @@
 //! of a register all the way. So it is the same bit for bit however many rows
 //! are multiplied at a time, and in however many pieces the terms come.
 
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::*;
+mod vector;
 
-/// Values in a register of the widest kind there is.
-const LANES: usize = 16;
+#[cfg(target_arch = "x86_64")]
+use vector::{Double, Wide};
+use vector::{LANES, Portable, Vector};
 
 /// Sums that stand side by side.
 pub(super) const WIDTH: usize = 2 * LANES;
@@ -180,132 +180,5 @@ unsafe fn scale<V: Vector>(quants: &[Quants], scales: &[Panel], to: &mut [Panel]
                 V::whole(&quants[1]).times(scales[1]).store(&mut to[1]);
             }
         }
-    }
-}
-
-/// Sixteen values at a time. Its operations need the instructions that it is
-/// named for.
-trait Vector: Copy {
-    unsafe fn splat(value: f32) -> Self;
-    unsafe fn load(from: &[f32; LANES]) -> Self;
-    /// The same of whole numbers.
-    unsafe fn whole(from: &[i8; LANES]) -> Self;
-    unsafe fn store(self, to: &mut [f32; LANES]);
-    unsafe fn times(self, by: Self) -> Self;
-    /// `self + a · b`.
-    unsafe fn plus(self, a: Self, b: Self) -> Self;
-}
-
-/// What the compiler makes of it.
-#[derive(Clone, Copy)]
-struct Portable([f32; LANES]);
-
-impl Vector for Portable {
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        Self([value; LANES])
-    }
-    #[inline(always)]
-    unsafe fn load(from: &[f32; LANES]) -> Self {
-        Self(*from)
-    }
-    #[inline(always)]
-    unsafe fn whole(from: &[i8; LANES]) -> Self {
-        Self(from.map(f32::from))
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: &mut [f32; LANES]) {
-        *to = self.0;
-    }
-    #[inline(always)]
-    unsafe fn times(mut self, by: Self) -> Self {
-        self.0.iter_mut().zip(by.0).for_each(|(value, by)| *value *= by);
-        self
-    }
-    #[inline(always)]
-    unsafe fn plus(mut self, a: Self, b: Self) -> Self {
-        let factors = a.0.iter().zip(b.0);
-        self.0.iter_mut().zip(factors).for_each(|(sum, (a, b))| *sum += a * b);
-        self
-    }
-}
-
-/// Two registers of AVX2.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-struct Double(__m256, __m256);
-
-#[cfg(target_arch = "x86_64")]
-impl Vector for Double {
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        let value = unsafe { _mm256_set1_ps(value) };
-        Self(value, value)
-    }
-    #[inline(always)]
-    unsafe fn load(from: &[f32; LANES]) -> Self {
-        let at = from.as_ptr();
-        unsafe { Self(_mm256_loadu_ps(at), _mm256_loadu_ps(at.add(8))) }
-    }
-    #[inline(always)]
-    unsafe fn whole(from: &[i8; LANES]) -> Self {
-        unsafe {
-            let bytes = _mm_loadu_si128(from.as_ptr().cast());
-            let low = _mm256_cvtepi8_epi32(bytes);
-            let high = _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes));
-            Self(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
-        }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: &mut [f32; LANES]) {
-        let at = to.as_mut_ptr();
-        unsafe {
-            _mm256_storeu_ps(at, self.0);
-            _mm256_storeu_ps(at.add(8), self.1);
-        }
-    }
-    #[inline(always)]
-    unsafe fn times(self, by: Self) -> Self {
-        unsafe { Self(_mm256_mul_ps(self.0, by.0), _mm256_mul_ps(self.1, by.1)) }
-    }
-    #[inline(always)]
-    unsafe fn plus(self, a: Self, b: Self) -> Self {
-        unsafe { Self(_mm256_fmadd_ps(a.0, b.0, self.0), _mm256_fmadd_ps(a.1, b.1, self.1)) }
-    }
-}
-
-/// One register of AVX-512.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-struct Wide(__m512);
-
-#[cfg(target_arch = "x86_64")]
-impl Vector for Wide {
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        Self(unsafe { _mm512_set1_ps(value) })
-    }
-    #[inline(always)]
-    unsafe fn load(from: &[f32; LANES]) -> Self {
-        Self(unsafe { _mm512_loadu_ps(from.as_ptr()) })
-    }
-    #[inline(always)]
-    unsafe fn whole(from: &[i8; LANES]) -> Self {
-        unsafe {
-            let bytes = _mm_loadu_si128(from.as_ptr().cast());
-            Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)))
-        }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: &mut [f32; LANES]) {
-        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
-    }
-    #[inline(always)]
-    unsafe fn times(self, by: Self) -> Self {
-        Self(unsafe { _mm512_mul_ps(self.0, by.0) })
-    }
-    #[inline(always)]
-    unsafe fn plus(self, a: Self, b: Self) -> Self {
-        Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
     }
 }

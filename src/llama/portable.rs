@@ -229,11 +229,12 @@ impl Forward for Portable {
 
 /// The sources that decide what the cache holds, so that rows computed by
 /// other sources are never taken for these.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     include_str!("attention.rs"),
     include_str!("cache.rs"),
     include_str!("cache/panels.rs"),
     include_str!("lanes.rs"),
+    include_str!("lanes/vector.rs"),
     include_str!("linear.rs"),
     include_str!("matrix.rs"),
     include_str!("ops.rs"),

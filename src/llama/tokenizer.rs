@@ -15,7 +15,7 @@ use std::path::Path;
 use self::spm::{SPACE, Spm};
 use super::error::ModelError;
 use super::gguf::{Gguf, Value};
-use crate::chat::{Origin, Prompt};
+use crate::chat::{Origin, Prompt, Segment};
 
 pub use self::stream::Utf8Stream;
 
@@ -165,15 +165,17 @@ impl Tokenizer {
     pub fn encode_prompt(&self, prompt: &Prompt) -> Vec<u32> {
         let mut ids = Vec::new();
         for segment in &prompt.segments {
-            match &segment.ids {
-                Some(own) => ids.extend_from_slice(own),
-                None => {
-                    let frame = segment.origin == Origin::Frame;
-                    ids.extend(self.encode(&segment.text, frame, ids.is_empty()));
-                }
-            }
+            ids.extend(self.encode_segment(segment, ids.is_empty()));
         }
         ids
+    }
+
+    /// The ids of one segment; `first` if no token stands before it.
+    pub fn encode_segment(&self, segment: &Segment, first: bool) -> Vec<u32> {
+        match &segment.ids {
+            Some(own) => own.clone(),
+            None => self.encode(&segment.text, segment.origin == Origin::Frame, first),
+        }
     }
 
     /// The bytes that ids stand for; control tokens stand for none.

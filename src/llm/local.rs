@@ -1,6 +1,7 @@
 //! This machine: a model in this process.
 
 mod decoding;
+mod encoding;
 mod reply;
 
 use std::borrow::Cow;
@@ -8,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::decoding::{Decoding, Means};
+use self::encoding::{Encoded, Encodings};
 use super::{Completion, Llm, LlmError, Request};
 use crate::chat::{Cancel, Prompt, Template, ToolForm};
 use crate::decode::{Forms, Session, Snapshots, Switches};
@@ -21,6 +23,7 @@ pub struct Local {
     /// Made when the first is needed.
     forms: Option<Forms>,
     template: Option<Arc<Template>>,
+    encodings: Encodings,
 }
 
 impl Local {
@@ -42,6 +45,7 @@ impl Local {
             switches: Switches::default(),
             forms: None,
             template: None,
+            encodings: Encodings::default(),
         })
     }
 
@@ -135,14 +139,6 @@ impl Local {
         self.session.ids()
     }
 
-    /// Tells the session which part of a prompt snapshots are of.
-    fn set_system(&mut self, prompt: &Prompt) {
-        if self.session.has_snapshots() {
-            let ids = self.tokenizer.encode_prompt(&prompt.system_part());
-            self.session.set_system(ids.len());
-        }
-    }
-
     fn fits(&self, needed: usize) -> Result<(), LlmError> {
         let context = self.session.context();
         if needed > context { Err(LlmError::DoesNotFit { needed, context }) } else { Ok(()) }
@@ -155,14 +151,15 @@ impl Llm for Local {
         request: &Request,
         watch: &mut dyn FnMut(&str),
     ) -> Result<Completion, LlmError> {
-        let prompt = self.tokenizer.encode_prompt(request.prompt);
+        let Encoded { ids: prompt, system } =
+            self.encodings.encode(&self.tokenizer, request.prompt);
         self.fits(prompt.len().saturating_add(request.max_new_tokens))?;
         let form = match self.switches.form {
             true => Some(self.forms()?.form(&request.form.tools, request.max_new_tokens)?),
             false => None,
         };
         if self.switches.cache {
-            self.set_system(request.prompt);
+            self.session.set_system(system);
         } else {
             self.session.keep(0);
         }
@@ -176,17 +173,17 @@ impl Llm for Local {
     }
 
     fn prepare(&mut self, prompt: &Prompt, cancel: &Cancel) -> Result<(), LlmError> {
-        let ids = self.tokenizer.encode_prompt(prompt);
+        let Encoded { ids, system } = self.encodings.encode(&self.tokenizer, prompt);
         self.fits(ids.len())?;
         if !ids.is_empty() && self.switches.cache {
-            self.set_system(prompt);
+            self.session.set_system(system);
             self.session.fill(&ids, &[], cancel)?;
         }
         Ok(())
     }
 
     fn count(&self, prompt: &Prompt) -> Result<usize, LlmError> {
-        Ok(self.tokenizer.encode_prompt(prompt).len())
+        Ok(self.encodings.encode(&self.tokenizer, prompt).ids.len())
     }
 
     fn context(&self) -> usize {
@@ -195,5 +192,9 @@ impl Llm for Local {
 
     fn template(&self) -> Option<Arc<Template>> {
         self.template.clone()
+    }
+
+    fn notices(&mut self) -> Vec<String> {
+        self.session.notice().into_iter().collect()
     }
 }

@@ -34,6 +34,11 @@ pub trait Llm: Send {
     fn template(&self) -> Option<Arc<Template>> {
         None
     }
+
+    /// What went wrong since the last call that cost nothing but time.
+    fn notices(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// One completion asked for.

@@ -2,6 +2,7 @@
 //! right expression.
 
 use llama_agent::agent::event::{Event, Outcome};
+use llama_agent::llm::Stats;
 
 use super::case::{Turn, Want};
 
@@ -30,6 +31,8 @@ pub struct Heard {
     pub answer: Option<String>,
     /// How the turn ended, if not with an answer.
     pub end: String,
+    /// What its replies cost.
+    pub cost: Stats,
 }
 
 impl Heard {
@@ -47,6 +50,7 @@ impl Heard {
                     (call.said, call.refused) = (text.to_string(), *error);
                 }
             }
+            Event::Reply { stats, .. } => self.cost += *stats,
             Event::Repaired { .. } | Event::Unreadable { .. } => self.unreadable += 1,
             Event::Done { outcome: Outcome::Answered(answer), .. } => {
                 self.answer = Some(answer.clone());

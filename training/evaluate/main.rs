@@ -5,7 +5,9 @@
 //! phrasings that training never saw (`training/heldout`), and questions
 //! written by hand (`questions.txt`). Every conversation goes through one
 //! agent with its memory, as the program makes it by default, `--strict`.
-//! Prints tables in Markdown; what went wrong is listed in a file.
+//! Prints tables in Markdown; what went wrong is listed in a file. The flags of
+//! `agent` that change how replies are decoded are taken too, and `--compare`
+//! asks everything once more with all of them off.
 
 mod case;
 mod generated;
@@ -16,11 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use llama_agent::agent::prompts::Prompts;
 use llama_agent::agent::{Agent, Options};
 use llama_agent::chat::{Cancel, Dialect};
+use llama_agent::cli::args::DecodeArgs;
+use llama_agent::decode::Switches;
 use llama_agent::llm::local::Local;
 use llama_agent::tool::Registry;
 
@@ -51,6 +55,12 @@ struct Arguments {
     /// Where to list what went wrong.
     #[arg(long, default_value = "target/evaluate-failures.txt")]
     failures: PathBuf,
+    /// Asks everything once more with nothing done to make decoding valid and
+    /// quick, and compares turn by turn. Fails if a turn is worse than that.
+    #[arg(long)]
+    compare: bool,
+    #[command(flatten)]
+    decode: DecodeArgs,
     /// Prints the questions and what is expected, and asks nobody.
     #[arg(long)]
     list: bool,
@@ -76,12 +86,21 @@ fn main() -> Result<()> {
         report::list(&cases);
         return Ok(());
     }
+    let switches = arguments.decode.switches();
     let begun = Instant::now();
-    let asked = ask_all(&cases, &arguments.model, arguments.threads.max(1))?;
+    let asked = ask_all(&cases, &arguments, switches)?;
+    println!("{switches:?}\n");
     report::tables(&asked, begun.elapsed());
     let wrong = report::failures(&asked);
     std::fs::write(&arguments.failures, wrong)
-        .with_context(|| format!("cannot write {}", arguments.failures.display()))
+        .with_context(|| format!("cannot write {}", arguments.failures.display()))?;
+    if arguments.compare {
+        let off = Switches { form: false, force: false, draft: 0, cache: false };
+        let plain = ask_all(&cases, &arguments, off)?;
+        let worse = report::comparison(&asked, &plain);
+        ensure!(worse == 0, "{worse} turns are worse");
+    }
+    Ok(())
 }
 
 fn cases(arguments: &Arguments) -> Result<Vec<Case>> {
@@ -103,10 +122,10 @@ fn cases(arguments: &Arguments) -> Result<Vec<Case>> {
 }
 
 /// Every turn of every case, in order. Each thread has an agent of its own.
-fn ask_all(cases: &[Case], model: &Path, threads: usize) -> Result<Vec<Asked>> {
+fn ask_all(cases: &[Case], arguments: &Arguments, switches: Switches) -> Result<Vec<Asked>> {
     let next = AtomicUsize::new(0);
     let work = || -> Result<Vec<(usize, Vec<Asked>)>> {
-        let mut agent = agent(model)?;
+        let mut agent = agent(&arguments.model, switches)?;
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
@@ -115,7 +134,7 @@ fn ask_all(cases: &[Case], model: &Path, threads: usize) -> Result<Vec<Asked>> {
         }
     };
     let mut done = std::thread::scope(|scope| -> Result<Vec<(usize, Vec<Asked>)>> {
-        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let handles: Vec<_> = (0..arguments.threads.max(1)).map(|_| scope.spawn(work)).collect();
         let mut done = Vec::new();
         for handle in handles {
             done.extend(handle.join().map_err(|_| anyhow!("a thread panicked"))??);
@@ -127,9 +146,9 @@ fn ask_all(cases: &[Case], model: &Path, threads: usize) -> Result<Vec<Asked>> {
 }
 
 /// The agent that `agent --strict` makes.
-fn agent(model: &Path) -> Result<Agent> {
+fn agent(model: &Path, switches: Switches) -> Result<Agent> {
     Agent::new(
-        Box::new(Local::open(model, None)?),
+        Box::new(Local::open(model, None)?.with(switches)),
         Registry::standard(),
         Dialect::default(),
         Prompts::shipped(),

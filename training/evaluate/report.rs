@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use llama_agent::llm::Stats;
+
 use super::Asked;
 use super::case::{Case, Part, Turn, Want};
 
@@ -44,13 +46,21 @@ fn totals(asked: &[Asked], time: Duration) -> String {
     let exact = copies.iter().filter(|exact| **exact).count();
     let unreadable: usize = asked.iter().map(|asked| asked.heard.unreadable).sum();
     let each = time.as_secs_f64() / asked.len().max(1) as f64;
+    let mut cost = Stats::default();
+    asked.iter().for_each(|asked| cost += asked.heard.cost);
     format!(
         "Copied results exact: {exact} of {} ({} %). Replies that needed repair: {unreadable}. \
-         {} turns in {:.0} s, {each:.2} s each.",
+         {} turns in {:.0} s, {each:.2} s each; {} tokens in {} passes, prefill included, {} \
+         forced, {} of {} guessed right.",
         copies.len(),
         percent(exact, copies.len(), 2),
         asked.len(),
         time.as_secs_f64(),
+        cost.produced,
+        cost.passes,
+        cost.forced,
+        cost.accepted,
+        cost.drafted,
     )
 }
 
@@ -80,6 +90,37 @@ pub fn failures(asked: &[Asked]) -> String {
         let _ = writeln!(out, "  {}\n", heard.answer.as_deref().unwrap_or(&heard.end));
     }
     out
+}
+
+/// Prints how the turns differ from the same turns decoded plainly, and how
+/// many of them are worse.
+pub fn comparison(asked: &[Asked], plain: &[Asked]) -> usize {
+    let count = |of: &dyn Fn(&Asked, &Asked) -> bool| {
+        asked.iter().zip(plain).filter(|(asked, plain)| of(asked, plain)).count()
+    };
+    let same = count(&|a, b| a.heard.answer == b.heard.answer && a.heard.calls == b.heard.calls);
+    let better = count(&|a, b| a.verdict.right && !b.verdict.right);
+    let worse = count(&|a, b| !a.verdict.right && b.verdict.right);
+    let right = plain.iter().filter(|plain| plain.verdict.right).count();
+    println!(
+        "With all of it off {right} of {} turns are right. Of the turns asked above {same} are \
+         the same word for word, {better} better and {worse} worse.",
+        plain.len()
+    );
+    for (asked, plain) in asked.iter().zip(plain) {
+        if asked.verdict.right != plain.verdict.right {
+            println!("> {}", asked.turn.question);
+            for Asked { heard, verdict, .. } in [asked, plain] {
+                let inputs: Vec<&str> = heard.calls.iter().map(|call| &call.input[..]).collect();
+                let answer = heard.answer.as_deref().unwrap_or(&heard.end);
+                println!(
+                    "  {}: {inputs:?} {answer}",
+                    if verdict.right { "right" } else { "wrong" }
+                );
+            }
+        }
+    }
+    worse
 }
 
 /// Prints the questions with what is expected.

@@ -35,7 +35,7 @@ impl Record {
             Event::Question { text } => self.question = text.to_string(),
             Event::Forgot { question, reason } => self.forgot.push((question.to_string(), *reason)),
             Event::Step { number, .. } => self.steps = *number,
-            Event::Text { .. } => {}
+            Event::Text { .. } | Event::Notice { .. } => {}
             Event::Reply { text, stats } => {
                 self.replies.push(text.to_string());
                 self.cost += *stats;

@@ -71,6 +71,7 @@ fn line(event: &Event) -> Value {
             named("observation", json!({ "tool": tool, "text": text, "error": error }))
         }
         Event::Stopping { reason } => named("stopping", json!({ "reason": words::stop(*reason) })),
+        Event::Notice { text } => named("notice", json!({ "text": text })),
         Event::Done { outcome, steps, time } => {
             let (answer, why, needed, context) = match outcome {
                 Outcome::Answered(answer) => (Some(answer), None, None, None),
@@ -128,6 +129,7 @@ mod tests {
             Event::Call { tool: "Calculator", input: "1+1" },
             Event::Observation { tool: "Calculator", text: "2", error: false },
             Event::Stopping { reason: Stop::Repeated },
+            Event::Notice { text: "the disk is full" },
             Event::Done { outcome: &OUTCOME, steps: 2, time: Duration::from_millis(1500) },
         ];
         for event in &events {
@@ -135,7 +137,7 @@ mod tests {
                 Event::Question { .. } | Event::Forgot { .. } | Event::Step { .. } => {}
                 Event::Text { .. } | Event::Reply { .. } | Event::Repaired { .. } => {}
                 Event::Unreadable { .. } | Event::Call { .. } | Event::Observation { .. } => {}
-                Event::Stopping { .. } | Event::Done { .. } => {}
+                Event::Stopping { .. } | Event::Notice { .. } | Event::Done { .. } => {}
             }
         }
         events

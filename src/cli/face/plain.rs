@@ -145,6 +145,7 @@ impl Face for Plain {
                 let line = format!("stopping ({}): {reason}", words::stop(*reason));
                 self.call_or_trace(&line, &line)
             }
+            Event::Notice { text } => self.trace(&format!("note: {text}")),
             Event::Done { outcome, steps, time } => {
                 match outcome {
                     Outcome::Answered(answer) => self.answer(answer)?,
