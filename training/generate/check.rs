@@ -9,12 +9,14 @@ use llama_agent::chat::{InputForm, ToolForm};
 use llama_agent::decode::Forms;
 use llama_agent::llama::{Gguf, Tokenizer};
 
+use super::conversation::conversation;
 use super::family::Family;
 use super::hand::Hand;
 use super::noise;
 use super::phrases::Phrases;
 use super::rng::Rng;
 use super::slot::{Slots, Value, fill};
+use super::system::System;
 use super::turn::{Turn, turn};
 use super::wording::ask;
 
@@ -74,6 +76,21 @@ pub fn check(
                     writeln!(out, "    {}", turn.answer)?;
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Draws conversations and sees that all their replies keep to the form.
+///
+/// # Errors
+/// The first that does not.
+pub fn drawn(phrases: &Phrases, form: &mut Form) -> Result<()> {
+    const COUNT: u64 = 2000;
+    let tools = System::shipped().tools;
+    for index in 0..COUNT {
+        for turn in &conversation(phrases, &tools, &mut Rng::at(11, index))?.turns {
+            form.admits(turn)?;
         }
     }
     Ok(())

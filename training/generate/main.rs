@@ -195,6 +195,9 @@ fn main() -> Result<()> {
                     failures += 1;
                 }
             }
+            if only.is_none() {
+                check::drawn(&phrases, &mut form)?;
+            }
             out.flush()?;
             if failures > 0 {
                 bail!("{failures} families fail");

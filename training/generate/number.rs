@@ -44,7 +44,7 @@ pub fn sample(kind: &str, rng: &mut Rng) -> Result<Option<String>> {
     let name = words.next().unwrap_or_default();
     let mut bound = |default: f64| -> Result<f64> {
         match words.next() {
-            None | Some("digits") => Ok(default),
+            None | Some("digits" | "words") => Ok(default),
             Some(word) => word.parse().with_context(|| format!("\"{word}\" in \"{kind}\"")),
         }
     };

@@ -3,7 +3,7 @@
 //! Kinds: the numbers of `number.rs`; `list LEAST MOST KIND`; `word LIST`;
 //! `coins LEAST MOST` (cents); `mixed` (`2 1/2`); `expr PROFILE` (typed); `term` (worded, nested; `term flat` holds no list); `calc EXPRESSION`;
 //! `map PHRASE => TEXT ; MORE | PHRASE => …`. `digits` at the end of a kind
-//! keeps its numbers from being typed as words.
+//! keeps its numbers from being typed as words, and `words` has them typed so.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +114,11 @@ pub fn one(
     rng: &mut Rng,
 ) -> Result<Option<Value>> {
     let (name, rest) = kind.split_once(' ').unwrap_or((kind, ""));
-    let typing = if kind.ends_with(" digits") { Typing::Digits } else { hand.typing };
+    let typing = match kind.rsplit(' ').next() {
+        Some("digits") => Typing::Digits,
+        Some("words") => Typing::Words,
+        _ => hand.typing,
+    };
     if let Some(value) = number::sample(kind, rng)? {
         let mut typed = number::typed(&value, typing, rng);
         let mut sort = Sort::Plain;
