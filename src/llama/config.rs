@@ -134,6 +134,30 @@ impl Rope {
         let factors = gguf.shape("rope_freqs.weight").is_some();
         Ok(Self { dims, base, scale, factors })
     }
+
+    /// Cosines and sines, `(n, pairs)`, of the angles by which `n` positions
+    /// from `start` turn a head's pairs; `factors` divide their frequencies.
+    pub(super) fn turns(
+        &self,
+        factors: Option<&[f32]>,
+        start: usize,
+        n: usize,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let frequencies: Vec<f64> = (0..self.dims / 2)
+            .map(|i| {
+                let factor = factors.map_or(1.0, |factors| f64::from(factors[i]));
+                let exponent = -2.0 * i as f64 / self.dims as f64;
+                f64::from(self.base).powf(exponent) / (factor * f64::from(self.scale))
+            })
+            .collect();
+        (start..start + n)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
+            .map(|angle| {
+                let (sin, cos) = angle.sin_cos();
+                (cos as f32, sin as f32)
+            })
+            .unzip()
+    }
 }
 
 /// A size that has to be there: at least 1, and small enough that products of

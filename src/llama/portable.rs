@@ -273,33 +273,10 @@ impl Turn {
     /// For `n` tokens from position `start`.
     fn new(rope: &Rope, factors: Option<&[f32]>, start: usize, n: usize) -> Result<Self> {
         let pairs = rope.dims / 2;
-        let (cos, sin) = turns(rope, factors, start, n);
+        let (cos, sin) = rope.turns(factors, start, n);
         Ok(Self {
             cos: Tensor::from_vec(cos, (n, pairs), &Device::Cpu)?,
             sin: Tensor::from_vec(sin, (n, pairs), &Device::Cpu)?,
         })
     }
-}
-
-/// Cosines and sines, `(n, pairs)`, of `n` positions from `start`.
-pub(super) fn turns(
-    rope: &Rope,
-    factors: Option<&[f32]>,
-    start: usize,
-    n: usize,
-) -> (Vec<f32>, Vec<f32>) {
-    let frequencies: Vec<f64> = (0..rope.dims / 2)
-        .map(|i| {
-            let factor = factors.map_or(1.0, |factors| f64::from(factors[i]));
-            let exponent = -2.0 * i as f64 / rope.dims as f64;
-            f64::from(rope.base).powf(exponent) / (factor * f64::from(rope.scale))
-        })
-        .collect();
-    (start..start + n)
-        .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
-        .map(|angle| {
-            let (sin, cos) = angle.sin_cos();
-            (cos as f32, sin as f32)
-        })
-        .unzip()
 }

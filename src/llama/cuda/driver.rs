@@ -1,7 +1,9 @@
 //! The NVIDIA driver: one device, its memory, its kernels and its graphs.
 //!
-//! Everything `unsafe` of the engine is here. The driver is looked for when it
+//! Everything `unsafe` of the engine is here and below. The driver is looked for when it
 //! is first needed; without one, opening a device is an error like any other.
+
+mod owned;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
@@ -9,6 +11,8 @@ use std::ptr;
 
 use anyhow::{Context, Result, bail, ensure};
 use cudarc::driver::{result, sys};
+
+pub(super) use self::owned::{Buffer, Graph, Pinned, Stream};
 
 use super::kernels::FATBIN;
 use super::plan::Launch;
@@ -32,33 +36,6 @@ pub(super) struct Device {
 // SAFETY: the driver's handles may be used from any thread that has the
 // context; `bind` sees to that before each use.
 unsafe impl Send for Device {}
-
-/// An order in which work is done.
-#[derive(Clone, Copy)]
-pub(super) struct Stream(sys::CUstream);
-
-// SAFETY: as for `Device`.
-unsafe impl Send for Stream {}
-
-/// Device memory, freed with the value.
-pub(super) struct Buffer {
-    pub(super) at: u64,
-}
-
-/// Host memory that the device reads at full speed.
-pub(super) struct Pinned {
-    at: *mut c_void,
-    bytes: usize,
-}
-
-// SAFETY: plain memory.
-unsafe impl Send for Pinned {}
-
-/// A recorded sequence of launches.
-pub(super) struct Graph(sys::CUgraphExec);
-
-// SAFETY: as for `Device`.
-unsafe impl Send for Graph {}
 
 /// GPUs that a driver on this machine offers; 0 where there is none.
 pub fn devices() -> usize {
@@ -275,34 +252,5 @@ impl Drop for Device {
     fn drop(&mut self) {
         // SAFETY: retained once in `open`. What fails now has nobody to tell.
         let _ = unsafe { result::primary_ctx::release(self.device) };
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: allocated by `allocate`, freed once.
-        let _ = unsafe { result::free_sync(self.at) };
-    }
-}
-
-impl Drop for Graph {
-    fn drop(&mut self) {
-        // SAFETY: instantiated by `record`, destroyed once.
-        let _ = unsafe { result::graph::exec_destroy(self.0) };
-    }
-}
-
-impl Pinned {
-    /// The memory; not to be changed while an upload of it is under way.
-    pub(super) fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: allocated with this length, borrowed with `self`.
-        unsafe { std::slice::from_raw_parts_mut(self.at.cast(), self.bytes) }
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        // SAFETY: allocated by `pinned`, freed once.
-        let _ = unsafe { result::free_host(self.at) };
     }
 }

@@ -9,12 +9,13 @@ mod driver;
 mod kernels;
 pub mod layout;
 pub mod memory;
+mod pass;
 mod plan;
 mod weights;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use candle_core::Device as Host;
 use candle_core::quantized::QTensor;
-use candle_core::{Device as Host, Tensor};
 use sha2::{Digest, Sha256};
 
 pub use self::layout::Format;
@@ -23,17 +24,11 @@ pub use self::memory::Needs;
 pub use self::driver::devices;
 
 use self::driver::{Buffer, Device, Graph, Pinned};
-use self::kernels::{FATBIN, HEAD_DIMS, MOST_COLUMNS, compiled_columns};
+use self::kernels::{FATBIN, HEAD_DIMS};
 use self::memory::{STATE, Sizes};
 use self::plan::{Addresses, Plan, Weights};
 use self::weights::{Loader, Source};
-use super::portable::turns;
-use super::{CacheRows, Forward, Gguf, LlamaConfig, ModelError, Want};
-use crate::chat::Cancel;
-
-/// Tokens that `forward` should be given at a time: the wish to stop is looked
-/// at every 16 anyway.
-const CHUNK: usize = 256;
+use super::{Gguf, LlamaConfig, ModelError};
 
 /// A Llama on a GPU.
 pub struct Cuda {
@@ -125,7 +120,7 @@ impl Cuda {
         let mut buffers = std::mem::take(&mut loader.buffers);
         drop(loader);
         let at = addresses(&device, &config, &mut buffers)?;
-        let (cos, sin) = turns(&config.rope, factors.as_deref(), 0, config.context);
+        let (cos, sin) = config.rope.turns(factors.as_deref(), 0, config.context);
         let turns: Vec<[f32; 2]> = cos.into_iter().zip(sin).map(|(c, s)| [c, s]).collect();
         device.write(at.turns, &turns)?;
         let graphs = [
@@ -161,147 +156,6 @@ impl Cuda {
     /// The GPU's name.
     pub fn device(&self) -> &str {
         &self.device.name
-    }
-
-    /// At most 16 tokens at `start`; returns the logits after the last `rows`.
-    fn piece(&mut self, tokens: &[u32], start: usize, rows: usize) -> Result<Vec<f32>> {
-        let n = tokens.len();
-        let hidden = self.embeddings(tokens)?;
-        self.device.synchronize(self.device.stream)?;
-        let state = [start as u32, n as u32];
-        let input = self.input.bytes();
-        let mut write = |at: usize, bytes: &mut dyn Iterator<Item = [u8; 4]>| {
-            for (to, from) in input[at..].chunks_exact_mut(4).zip(bytes) {
-                to.copy_from_slice(&from);
-            }
-        };
-        write(0, &mut state.iter().map(|value| value.to_le_bytes()));
-        write(STATE, &mut hidden.iter().map(|value| value.to_le_bytes()));
-        let bytes = STATE + hidden.len() * size_of::<f32>();
-        self.device.upload(self.at.state, &self.input, bytes, self.device.stream)?;
-        let (layers, logits) = match compiled_columns(n) {
-            1 => &self.graphs[0],
-            8 => &self.graphs[1],
-            _ => &self.graphs[2],
-        };
-        self.device.run(layers)?;
-        let vocab = self.config.vocab;
-        let mut result = vec![0.0; rows * vocab];
-        if rows > 0 {
-            self.device.run(logits)?;
-            let first = ((n - rows) * vocab * size_of::<f32>()) as u64;
-            self.device.read(&mut result, self.at.logits + first)?;
-        }
-        Ok(result)
-    }
-
-    fn embeddings(&self, tokens: &[u32]) -> Result<Vec<f32>> {
-        Ok(match &self.embedding {
-            Embedding::Rows(rows) => {
-                let ids = Tensor::new(tokens, &Host::Cpu)?;
-                rows.embedding(&ids)?.flatten_all()?.to_vec1()?
-            }
-            Embedding::Random => {
-                let value = |id: u32, i: usize| {
-                    let bits =
-                        (id + 1).wrapping_mul(0x9e37_79b9) ^ (i as u32).wrapping_mul(0x85eb_ca6b);
-                    (bits.wrapping_mul(0xc2b2_ae35) >> 8) as f32 / (1 << 23) as f32 - 1.0
-                };
-                let dim = self.config.dim;
-                tokens.iter().flat_map(|&id| (0..dim).map(move |i| value(id, i))).collect()
-            }
-        })
-    }
-
-    /// Where each layer's and head's cached rows begin, keys before values.
-    fn cached(&self) -> impl Iterator<Item = u64> + use<> {
-        let LlamaConfig { layers, kv_heads, head_dim, context, .. } = self.config;
-        let head = (context * head_dim * 2) as u64;
-        [self.at.keys, self.at.values]
-            .into_iter()
-            .flat_map(move |at| (0..(layers * kv_heads) as u64).map(move |i| at + i * head))
-    }
-}
-
-impl Forward for Cuda {
-    fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
-        let (n, vocab) = (tokens.len(), self.config.vocab);
-        if let Some(id) = tokens.iter().find(|&&id| id as usize >= vocab) {
-            anyhow::bail!("the token {id} is outside the vocabulary of {vocab}");
-        }
-        ensure!(n > 0 || want == Want::Nothing, "logits of no tokens");
-        let (needed, context) = (self.length + n, self.config.context);
-        ensure!(needed <= context, "{needed} tokens do not fit the context of {context}");
-        self.device.bind()?;
-        let first = n - want.rows(n);
-        let mut logits = Vec::new();
-        for (i, piece) in tokens.chunks(MOST_COLUMNS).enumerate() {
-            if cancel.is_set() {
-                return Ok(None);
-            }
-            let start = i * MOST_COLUMNS;
-            let rows = (start + piece.len()).saturating_sub(first.max(start));
-            logits.extend(self.piece(piece, self.length + start, rows)?);
-        }
-        self.device.synchronize(self.device.stream)?;
-        self.length = needed;
-        Ok(Some(logits))
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.length = self.length.min(len);
-    }
-
-    fn len(&self) -> usize {
-        self.length
-    }
-
-    fn context(&self) -> usize {
-        self.config.context
-    }
-
-    fn vocab(&self) -> usize {
-        self.config.vocab
-    }
-
-    fn chunk(&self) -> usize {
-        CHUNK
-    }
-
-    fn fingerprint(&self) -> Option<String> {
-        self.fingerprint.clone()
-    }
-
-    fn export(&self, len: usize) -> Result<CacheRows> {
-        ensure!(len <= self.length, "{len} of {} tokens cannot be exported", self.length);
-        self.device.bind()?;
-        let row = len * self.config.head_dim * 2;
-        let places: Vec<u64> = self.cached().collect();
-        let mut bytes = vec![0u8; places.len() * row];
-        if row > 0 {
-            for (at, bytes) in places.into_iter().zip(bytes.chunks_exact_mut(row)) {
-                self.device.read(bytes, at)?;
-            }
-        }
-        Ok(CacheRows { tokens: len, bytes })
-    }
-
-    fn import(&mut self, rows: &CacheRows) -> Result<()> {
-        self.device.bind()?;
-        let places: Vec<u64> = self.cached().collect();
-        let row = rows.tokens.saturating_mul(self.config.head_dim * 2);
-        let fits = rows.tokens <= self.config.context && rows.bytes.len() == places.len() * row;
-        ensure!(fits, "{} exported tokens do not fit this cache", rows.tokens);
-        // A pass that was cancelled may still be under way.
-        self.device.synchronize(self.device.stream)?;
-        self.length = 0;
-        if row > 0 {
-            for (at, bytes) in places.into_iter().zip(rows.bytes.chunks_exact(row)) {
-                self.device.write(at, bytes)?;
-            }
-        }
-        self.length = rows.tokens;
-        Ok(())
     }
 }
 

@@ -1,0 +1,92 @@
+use super::*;
+use crate::llama::config::Rope;
+
+fn config() -> LlamaConfig {
+    LlamaConfig {
+        layers: 2,
+        dim: 512,
+        heads: 8,
+        kv_heads: 2,
+        head_dim: 64,
+        ffn: 1376,
+        vocab: 1000,
+        context: 1000,
+        norm_eps: 1e-5,
+        rope: Rope { dims: 64, base: 10_000.0, scale: 1.0, factors: false },
+        tied: false,
+    }
+}
+
+fn weights() -> Weights {
+    let part = |at, rows, first, format| Part { format, at, rows, first };
+    let layer = |i: u64| Layer {
+        heads: vec![part(i, 640, 0, Format::Q4K), part(i + 1, 128, 640, Format::Q6K)],
+        output: part(i + 2, 512, 0, Format::Q4K),
+        inner: part(i + 3, 2752, 0, Format::Q4K),
+        down: part(i + 4, 512, 0, Format::Q6K),
+        attention_norm: i + 5,
+        ffn_norm: i + 6,
+    };
+    Weights {
+        layers: vec![layer(100), layer(200)],
+        norm: 300,
+        output: part(301, 1024, 0, Format::Q6K),
+    }
+}
+
+#[test]
+fn a_pass_is_six_launches_a_layer_and_one_for_each_other_format() {
+    let (config, weights, at) = (config(), weights(), Addresses::default());
+    let plan = Plan { config: &config, weights: &weights, at: &at, columns: 3, hopper: true };
+    let names: Vec<String> = plan.layers().into_iter().map(|launch| launch.kernel).collect();
+    let layer = [
+        "heads_Q4_K_8",
+        "heads_Q6_K_8",
+        "attend_64",
+        "join_64",
+        "residual_Q4_K_8",
+        "inner_Q4_K_8",
+        "residual_Q6_K_8",
+    ];
+    assert_eq!(names, [&["begin"][..], &layer, &layer].concat());
+    let logits = plan.logits();
+    assert_eq!((logits[0].kernel.as_str(), logits[0].grid), ("logits_Q6_K_8", (32, 1)));
+}
+
+#[test]
+fn each_norm_prepares_the_product_that_follows() {
+    let (config, weights, at) = (config(), weights(), Addresses::default());
+    let plan = Plan { config: &config, weights: &weights, at: &at, columns: 1, hopper: false };
+    // The second field of a residual is the weight of the norm after it.
+    let launches = plan.layers();
+    let norms = launches.iter().filter_map(|launch| match launch.kernel.as_str() {
+        "begin" => Some(launch.arguments[0][1]),
+        name if name.starts_with("residual") => Some(launch.arguments[1][1]),
+        _ => None,
+    });
+    assert_eq!(norms.collect::<Vec<_>>(), [105, 106, 205, 206, 300]);
+}
+
+#[test]
+fn structures_are_laid_out_as_c_does() {
+    let words = Structure::default().pointer(7).int(1).float(1.0).int(2).pointer(9).words();
+    assert_eq!(words, [7, 1 | 0x3f80_0000 << 32, 2, 9]);
+}
+
+#[test]
+fn blocks_cover_every_row_once() {
+    let (config, weights, at) = (config(), weights(), Addresses::default());
+    for hopper in [true, false] {
+        let plan = Plan { config: &config, weights: &weights, at: &at, columns: 16, hopper };
+        for launch in plan.layers() {
+            let rows = match launch.kernel.as_str() {
+                "inner_Q4_K_16" => 2752 / 64,
+                "heads_Q4_K_16" => 640 / 32,
+                "heads_Q6_K_16" => 128 / 32,
+                name if name.starts_with("residual") => 512 / 32,
+                _ => continue,
+            };
+            assert_eq!(launch.grid, (rows, 1), "{}", launch.kernel);
+        }
+    }
+}
