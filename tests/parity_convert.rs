@@ -28,7 +28,8 @@ const LENGTH: usize = 24;
 fn python(modules: &str) -> Option<String> {
     let note = |why: &str| {
         // Past the test harness, which would keep the line to itself.
-        writeln!(std::io::stderr(), "skipped: parity of converted files, {why}").unwrap();
+        let note = format!("skipped: parity of converted files, {why}\n");
+        std::io::stderr().write_all(note.as_bytes()).unwrap();
     };
     let Ok(python) = std::env::var("AGENT_PARITY_PYTHON") else {
         note("AGENT_PARITY_PYTHON names no Python");

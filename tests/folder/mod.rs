@@ -201,7 +201,7 @@ impl Folder {
         let output = self.path().join("refused.gguf");
         let result = quantize(self.path(), Target::Q8_0, &output, &Cancel::new(), &mut |_| {});
         assert!(self.leftovers().is_empty(), "{:?}", self.leftovers());
-        result.err().expect("a refusal")
+        result.expect_err("a refusal")
     }
 
     /// Files that a conversion left.

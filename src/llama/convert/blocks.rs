@@ -4,8 +4,8 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::checkpoint::Rows;
 use super::plan::{Planned, source_row};
+use super::rows::Rows;
 
 /// Elements that one task quantizes: enough to be worth a thread.
 const GRAIN: usize = 64 * 1024;

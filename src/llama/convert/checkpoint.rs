@@ -8,13 +8,13 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
 use super::bitsandbytes::State;
 use super::error::ConvertError;
 use super::json;
+use super::rows::Reader;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -30,31 +30,14 @@ pub struct Checkpoint {
 
 /// Where a tensor lies and what its bytes mean.
 #[derive(Clone, Debug)]
-struct Stored {
+pub(super) struct Stored {
     shard: usize,
     start: u64,
     bytes: usize,
     shape: Vec<usize>,
-    dtype: Dtype,
+    pub(super) dtype: Dtype,
     /// For a matrix in bitsandbytes' 4 bits.
-    state: Option<State>,
-}
-
-/// A tensor that is being read.
-pub(super) struct Reader<'a> {
-    checkpoint: &'a Checkpoint,
-    stored: &'a Stored,
-    columns: usize,
-    /// Of a matrix in 4 bits, each block's.
-    scales: Vec<f32>,
-}
-
-/// Some rows of a tensor, as they are in the file.
-pub(super) struct Rows<'a> {
-    reader: &'a Reader<'a>,
-    raw: Vec<u8>,
-    /// Where `raw` begins, from the beginning of the tensor.
-    start: usize,
+    pub(super) state: Option<State>,
 }
 
 impl Checkpoint {
@@ -233,7 +216,13 @@ impl Checkpoint {
         self.read(stored, 0, stored.bytes)
     }
 
-    fn read(&self, stored: &Stored, from: usize, length: usize) -> Result<Vec<u8>, ConvertError> {
+    /// So many bytes of a tensor, from byte `from` of it.
+    pub(super) fn read(
+        &self,
+        stored: &Stored,
+        from: usize,
+        length: usize,
+    ) -> Result<Vec<u8>, ConvertError> {
         let (path, file) = &self.shards[stored.shard];
         let mut bytes = vec![0; length];
         let mut file = file;
@@ -255,48 +244,6 @@ impl Checkpoint {
     fn damaged(&self, name: &str, why: &str) -> ConvertError {
         let shard = self.tensors.get(name).map_or(0, |stored| stored.shard);
         ConvertError::damaged(&self.shards[shard].0, why)
-    }
-}
-
-impl<'a> Reader<'a> {
-    /// Reads `count` rows from number `first`, still as they are in the file.
-    pub(super) fn rows(&'a self, first: usize, count: usize) -> Result<Rows<'a>, ConvertError> {
-        let (from, to) = (first * self.columns, (first + count) * self.columns);
-        let (start, end) = match &self.stored.state {
-            Some(_) => (from / 2, to.div_ceil(2)),
-            None => (from * self.width(), to * self.width()),
-        };
-        let raw = self.checkpoint.read(self.stored, start, end - start)?;
-        Ok(Rows { reader: self, raw, start })
-    }
-
-    /// Bytes of an element that is not in 4 bits.
-    fn width(&self) -> usize {
-        if self.stored.dtype == Dtype::F32 { 4 } else { 2 }
-    }
-}
-
-impl Rows<'_> {
-    /// Row number `row` of the tensor, in f32.
-    pub(super) fn read(&self, row: usize, out: &mut [f32]) {
-        let Reader { stored, columns, scales, .. } = self.reader;
-        let first = row * columns;
-        if let Some(state) = &stored.state {
-            state.dequantize(&self.raw, self.start, scales, first, out);
-            return;
-        }
-        let bytes = &self.raw[first * self.reader.width() - self.start..];
-        match stored.dtype {
-            Dtype::F32 => convert(bytes, out, f32::from_le_bytes),
-            Dtype::F16 => convert(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            _ => convert(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        }
-    }
-}
-
-fn convert<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
-    for (out, bytes) in out.iter_mut().zip(bytes.as_chunks::<N>().0) {
-        *out = value(*bytes);
     }
 }
 

@@ -13,6 +13,7 @@ mod config;
 mod error;
 mod json;
 mod plan;
+mod rows;
 mod tokenizer;
 mod writer;
 
