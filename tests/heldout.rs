@@ -6,13 +6,15 @@ use std::path::Path;
 
 use regex::{Regex, RegexSet, RegexSetBuilder};
 
-use generate::family::{Family, Phrases};
+use generate::family::Family;
+use generate::phrases::Phrases;
 use generate::template::{Macros, Node, Pattern, expansions, parse, skeleton, skeleton_regex};
 
 #[path = "../training/generate"]
 #[allow(dead_code, reason = "only the families are read here")]
 mod generate {
     pub mod family;
+    pub mod phrases;
     pub mod template;
 }
 

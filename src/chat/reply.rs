@@ -95,6 +95,16 @@ impl ReplyForm {
         None
     }
 
+    /// How much of a reply without an end will stay whatever comes, in bytes:
+    /// not a last line that may yet turn out to be another's, nor white space
+    /// before one.
+    pub fn certain(&self, text: &str) -> usize {
+        let line = text.rfind('\n').map_or(0, |at| at + 1);
+        let begun = text[line..].trim_start();
+        let open = self.stop_lines.iter().any(|stop| stop.starts_with(begun));
+        text[..if open { line } else { text.len() }].trim_end().len()
+    }
+
     /// Where the answer's own words begin, in bytes, if the reply so far is a
     /// final answer whose `action_input` has been opened.
     pub fn prose_start(&self, text: &str) -> Option<usize> {

@@ -1,4 +1,5 @@
-//! Which model runs: a file that was named, a script, or the one built in.
+//! Opening the model that runs: a file that was named or pulled, an engine
+//! elsewhere, a script, or the one built in.
 
 use std::fs;
 use std::io::{self, Write};
@@ -7,8 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
+use super::args::DialectName;
 use super::args::{self, ModelArgs};
-use super::{cache, conversation, template};
+use super::face::words;
+use super::source::{self, Source};
+use super::{cache, conversation, remote, template};
 use crate::agent::prompts::Prompts;
 use crate::chat::{Cancel, Prompt, Template};
 use crate::decode::Snapshots;
@@ -30,14 +34,16 @@ const PROMPTS: &str = "llama_agent.prompts.sha256";
 /// # Errors
 /// There is none, or it cannot be opened: one sentence that says what to do.
 pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
-    let ModelArgs { model, context, script, .. } = &shared.model;
+    let ModelArgs { quant, context, script, .. } = &shared.model;
     if let Some(script) = script {
         let replies = replies(script)?;
         return Ok(Box::new(Scripted::new(replies, context.unwrap_or(SCRIPT_CONTEXT))));
     }
-    let local = match model {
-        Some(path) => named(path, shared)?,
-        None => embedded(shared)?,
+    let local = match Source::of(&shared.model)? {
+        Source::Remote(address) => return remote::open(&address, shared),
+        Source::Path(path) => named(&path, shared)?,
+        Source::Hub(spec) => named(&source::pulled(&spec, quant.as_deref())?, shared)?,
+        Source::Box => embedded(shared)?,
     };
     let mut local = local.with(shared.decode.switches());
     // What keeps replies to their form is there before the first question.
@@ -68,21 +74,46 @@ fn named(path: &Path, shared: &args::Shared) -> Result<Local> {
 }
 
 /// The model that is compiled in.
-#[cfg(feature = "embedded-model")]
 fn embedded(shared: &args::Shared) -> Result<Local> {
-    static BYTES: &[u8] = include_bytes!("../../models/calculator.gguf");
-    let gguf = Gguf::from_bytes(BYTES)?;
+    let gguf = in_the_box()?
+        .context("this build has no model in it: name a Llama model file with --model PATH.gguf")?;
     warn_of_prompts(&gguf, shared);
     Ok(Local::from_gguf(&gguf, shared.model.context)?)
 }
 
-#[cfg(not(feature = "embedded-model"))]
-fn embedded(_: &args::Shared) -> Result<Local> {
-    anyhow::bail!("this build has no model in it: name a Llama model file with --model PATH.gguf")
+/// The file that is compiled in, if one is.
+///
+/// # Errors
+/// It is damaged.
+#[cfg(feature = "embedded-model")]
+pub fn in_the_box() -> Result<Option<Gguf>> {
+    static BYTES: &[u8] = include_bytes!("../../models/calculator.gguf");
+    Ok(Some(Gguf::from_bytes(BYTES)?))
 }
 
-/// Says so if a model was trained with other prompts than it will be given.
+/// The file that is compiled in: none.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "embedded-model"))]
+pub fn in_the_box() -> Result<Option<Gguf>> {
+    Ok(None)
+}
+
+/// Says so if a model was trained with other prompts than it will be given, or
+/// with another dialect: a file that names its prompts was trained with ours,
+/// written in the default dialect.
 fn warn_of_prompts(gguf: &Gguf, shared: &args::Shared) {
+    let own = DialectName::React;
+    let dialect = shared.prompt.dialect.unwrap_or(own);
+    if gguf.text(PROMPTS).is_some() && dialect != own {
+        let (own, other) = (words::dialect(own), words::dialect(dialect));
+        let _ = writeln!(
+            io::stderr(),
+            "warning: this model was trained with the dialect {own}, and --dialect is {other}: \
+             its answers may be wrong or missing"
+        );
+    }
     let given = shared.prompt.prompts.as_deref();
     // Prompts that cannot be read are reported where they are used.
     let given = given.and_then(|folder| Prompts::from_folder(folder).ok()?.hash().ok());

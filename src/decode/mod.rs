@@ -2,6 +2,7 @@
 
 pub mod draft;
 pub mod form;
+mod gbnf;
 mod grammar;
 pub mod sampler;
 pub mod session;
@@ -10,6 +11,7 @@ mod vocabulary;
 
 pub use draft::Drafter;
 pub use form::{Form, Forms};
+pub use gbnf::gbnf;
 pub use sampler::Sampler;
 pub use session::Session;
 pub use snapshot::Snapshots;

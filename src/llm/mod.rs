@@ -2,6 +2,7 @@
 //! recording.
 
 pub mod local;
+pub mod remote;
 pub mod scripted;
 
 use std::sync::Arc;

@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::case::{Case, Part, Turn, Want};
-use generate::conversation::{self, conversation};
-use generate::family::Phrases;
+use generate::conversation::conversation;
+use generate::phrases::Phrases;
 use generate::rng::Rng;
 use generate::system::System;
 
@@ -18,13 +18,20 @@ mod generate {
     pub mod conversation;
     pub mod expression;
     pub mod family;
+    pub mod hand;
+    pub mod long_expression;
     pub mod noise;
     pub mod number;
+    pub mod phrases;
     pub mod rng;
     pub mod slot;
+    pub mod spelling;
     pub mod system;
     pub mod template;
+    pub mod term;
     pub mod tools;
+    pub mod turn;
+    pub mod wording;
 
     use llama_agent::tool::Tool;
     use llama_agent::tool::calculator::Calculator;
@@ -47,7 +54,7 @@ pub fn cases(part: Part, folder: &Path, seed: u64, count: usize) -> Result<Vec<C
         // The seeds of training are small numbers, so this stream is not theirs.
         let mut rng = Rng::at(seed ^ (1 << 63), cases.len() as u64);
         let conversation = conversation(&phrases, &tools, &mut rng)?;
-        let several = |turn: &conversation::Turn| {
+        let several = |turn: &generate::turn::Turn| {
             phrases.families.iter().any(|family| family.name == turn.family && family.many)
         };
         let case: Vec<Turn> = conversation
@@ -80,7 +87,7 @@ fn phrases(folder: &Path, heldout: bool) -> Result<Phrases> {
 }
 
 /// What the generator's own answer to the question shows.
-fn want(turn: &conversation::Turn, several: bool) -> Want {
+fn want(turn: &generate::turn::Turn, several: bool) -> Want {
     let stated: Vec<f64> = turn.values.iter().filter_map(|value| value.parse().ok()).collect();
     let found = turn.calls.last().filter(|call| !call.failed);
     match (turn.calls.is_empty(), found.and_then(|call| call.observation.parse().ok())) {

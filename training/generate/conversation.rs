@@ -3,49 +3,15 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::calculate;
-use super::family::{Family, Part, Phrases};
+use super::family::{Family, Part};
+use super::hand::Hand;
 use super::noise;
+use super::phrases::Phrases;
 use super::rng::Rng;
-use super::slot::{Hand, Slots, Value, answer, ask, fill, holds, input, one};
-use super::template::Pattern;
+use super::slot::{Slots, Value, fill, holds, one};
 use super::tools::Listed;
-use llama_agent::chat::reply::{FINAL_ANSWER, render};
-
-/// One tool call and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    pub tool: String,
-    pub input: String,
-    pub observation: String,
-    pub failed: bool,
-}
-
-/// One exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    pub question: String,
-    pub calls: Vec<Call>,
-    pub answer: String,
-    /// The results that the answer states.
-    pub values: Vec<String>,
-    pub family: String,
-}
-
-impl Turn {
-    /// What the model writes after `Assistant:`, reply by reply. The prompt
-    /// ends without a space, so each begins with one.
-    pub fn replies(&self) -> Vec<String> {
-        let calls = self.calls.iter().map(|call| (&*call.tool, &*call.input));
-        let steps = calls.chain([(FINAL_ANSWER, &*self.answer)]);
-        steps.map(|(action, input)| format!(" {}", render(action, input))).collect()
-    }
-
-    /// The part of the family's name before the dot.
-    pub fn category(&self) -> &str {
-        self.family.split('.').next().unwrap_or(&self.family)
-    }
-}
+use super::turn::{Call, Turn, turn};
+use super::wording::ask;
 
 /// Turns in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -270,123 +236,4 @@ fn clashes(question: &str, phrases: &Phrases, tools: &[Listed]) -> bool {
             .get(&format!("clash {}", tool.name))
             .is_some_and(|words| words.iter().any(|word| question.contains(word.as_str())))
     })
-}
-
-/// Works out a part's calls and its answer; `None` if chance or the
-/// conversation so far made an expression without a value. `which` of its questions was asked
-/// decides the answer's wording.
-fn turn(
-    family: &Family,
-    part: &Part,
-    question: String,
-    which: usize,
-    slots: &mut Slots,
-    hand: Hand,
-) -> Result<Option<Turn>> {
-    let mut calls = Vec::new();
-    slots.retain(|name, _| !is_result(name));
-    for call in &part.calls {
-        let at = || format!("a call of {}", family.name);
-        let text = input(&call.input, slots).with_context(at)?;
-        let result = match &call.says {
-            Some(says) => Ok(answer(says, slots, hand).with_context(at)?),
-            None => calculate(&text),
-        };
-        let failed = result.is_err();
-        if failed != call.fails {
-            // What was said before, or random expressions, can be too much.
-            let open = |kind: &str| kind.starts_with("expr") || kind.starts_with("term");
-            ensure!(
-                family.follows || family.slots.iter().any(|(_, kind)| open(kind)),
-                "{}: \"{question}\" asks the Calculator for {text}: {result:?}",
-                family.name
-            );
-            return Ok(None);
-        }
-        let observation = result.unwrap_or_else(|error| error);
-        if !failed {
-            let value = Value::plain(observation.as_str());
-            slots.insert(format!("r{}", calls.len() + 1), value.clone());
-            slots.insert("r".into(), value);
-        }
-        calls.push(Call { tool: call.tool.clone(), input: text, observation, failed });
-    }
-    let pattern = &part.answers[which % part.answers.len()];
-    let answer =
-        answer(pattern, slots, hand).with_context(|| format!("the answer of {}", family.name))?;
-    let values = stated(pattern, slots);
-    Ok(Some(Turn { question, calls, answer, values, family: family.name.clone() }))
-}
-
-/// `r`, `r1`, `r2`, …
-fn is_result(name: &str) -> bool {
-    name.strip_prefix('r').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()))
-}
-
-/// The results that an answer states, and what was known before.
-fn stated(pattern: &Pattern, slots: &Slots) -> Vec<String> {
-    let mut names = super::template::slots(pattern);
-    for name in &mut names {
-        *name = name.trim_start_matches('$').to_string();
-    }
-    let results: Vec<&String> = names.iter().filter(|name| is_result(name)).collect();
-    let names = match results.is_empty() {
-        true => names.iter().filter(|name| *name == "last").collect(),
-        false => results,
-    };
-    names.iter().filter_map(|name| slots.get(*name)).map(|value| value.fields[0].clone()).collect()
-}
-
-/// Asks every question of a family, and the ways to ask again, `show` times
-/// each on paper and a few times unseen.
-pub fn check(
-    family: &Family,
-    phrases: &Phrases,
-    show: usize,
-    out: &mut impl std::io::Write,
-) -> Result<()> {
-    const TRIES: usize = 20;
-    let mut rng = Rng::at(7, family.name.len() as u64);
-    let mut known = Slots::new();
-    if family.follows {
-        known.insert("last".into(), Value::plain("37.5"));
-        known.insert("before".into(), Value::plain("12"));
-        known.insert("expression".into(), Value::plain("25*1.5"));
-    }
-    if show > 0 {
-        writeln!(out, "## {}", family.name)?;
-    }
-    for round in 0..TRIES.max(show) {
-        let hand = Hand::choose(&mut rng);
-        if family.follows && round > show {
-            known.insert(
-                "last".into(),
-                Value::plain(rng.pick(&["64", "9", "100", "2.5"]).to_string()),
-            );
-        }
-        let Some(slots) = fill(family, phrases, &known, hand, &mut rng)? else {
-            if round < 3 {
-                continue;
-            }
-            if family.follows {
-                break;
-            }
-            bail!("its needs are hardly ever met");
-        };
-        for part in &family.parts {
-            for (which, pattern) in part.asks.iter().enumerate() {
-                let question = ask(pattern, &slots, &mut rng)?;
-                let question = noise::typed(&question, family, phrases, &mut rng)?;
-                let turn = turn(family, part, question, which, &mut slots.clone(), hand)?;
-                if let (Some(turn), true) = (turn, round < show) {
-                    writeln!(out, "{}", turn.question)?;
-                    for call in &turn.calls {
-                        writeln!(out, "    {}: {} -> {}", call.tool, call.input, call.observation)?;
-                    }
-                    writeln!(out, "    {}", turn.answer)?;
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -8,23 +8,14 @@ use anyhow::{Context, Result, ensure};
 use llama_agent::agent::prompts::Prompts;
 use llama_agent::llama::{Gguf, Tokenizer};
 
-use super::conversation::{Turn, conversation};
-use super::family::Phrases;
+use super::conversation::conversation;
+use super::mishap::exchanges;
+use super::phrases::Phrases;
 use super::rng::Rng;
-use super::sample::{Exchange, Paper, Reply, play};
+use super::sample::{Paper, play};
 use super::shard::Shard;
 use super::system::{self, System};
 use super::tools::registry;
-
-/// What a model says when it forgets the form.
-const PROSE: [&str; 6] = [
-    "Sure, let me work that out.",
-    "The answer is easy to find with the Calculator.",
-    "I will use the Calculator for this.",
-    "Calculator",
-    "Hello! How can I help you today?",
-    "Okay.",
-];
 
 /// Conversations in a row that share a system message: the trainer processes
 /// it once for all of them.
@@ -75,35 +66,13 @@ fn papers(
         let drawn = conversation(phrases, &system.tools, &mut Rng::at(seed, index));
         let Some(conversation) = fitting(drawn, &mut misfits, count)? else { continue };
         let mut chance = Rng::at(!seed, count + index);
-        let turns = conversation.turns.iter();
-        let exchanges: Vec<_> = turns
-            .map(|turn| Exchange { question: &turn.question, replies: replies(turn, &mut chance) })
-            .collect();
+        let (exchanges, options) = exchanges(&conversation, &mut chance);
         let tools = registry(&system.tools, &conversation);
-        let played = play(&exchanges, prompts, tools, *persona);
+        let played = play(&exchanges, prompts, tools, *persona, options);
         let Some(papers) = fitting(played, &mut misfits, count)? else { continue };
         papers.into_iter().try_for_each(&mut each)?;
     }
     Ok(())
-}
-
-/// The replies of a turn, now and then with a mishap: the model must find its
-/// way back from a reply that could not be read or a call made twice.
-fn replies(turn: &Turn, rng: &mut Rng) -> Vec<Reply> {
-    let right = turn.replies();
-    let mut replies: Vec<_> =
-        right.iter().map(|text| Reply { text: text.clone(), learn: true }).collect();
-    let mishap = |text: String| Reply { text, learn: false };
-    if rng.chance(0.01) {
-        let cut = right[0].len() * rng.range(3, 8) as usize / 10;
-        let end = (0..=cut).rev().find(|&end| right[0].is_char_boundary(end)).unwrap_or(0);
-        replies.insert(0, mishap(right[0][..end].to_string()));
-    } else if rng.chance(0.01) {
-        replies.insert(0, mishap(format!(" {}", rng.word(&PROSE))));
-    } else if rng.chance(0.02) && right.len() == 2 {
-        replies.insert(1, mishap(right[0].clone()));
-    }
-    replies
 }
 
 /// Chance makes a conversation now and then that cannot be: it is left out,

@@ -2,7 +2,8 @@
 //! them: the same characters, but thousands without separators, and `x`, `²`
 //! and the like in the Calculator's own signs.
 
-use super::number::{Typing, grouped, sample};
+use super::long_expression::{long, nested, same};
+use super::number::{Typing, sample, typed};
 use super::rng::Rng;
 
 /// What was typed, and what is asked.
@@ -13,7 +14,8 @@ pub struct Typed {
 }
 
 impl Typed {
-    fn same(text: &str) -> Self {
+    /// Typed as it is asked.
+    pub fn same(text: &str) -> Self {
         Self { surface: text.into(), call: text.into() }
     }
 
@@ -47,7 +49,8 @@ struct Habits {
     loose: bool,
 }
 
-/// A random expression; `profile` is `plain`, `power`, `function` or `any`.
+/// A random expression; `profile` is `plain`, `power`, `function`, `any`, or one
+/// of `long_expression`'s: `long`, `same`, `nested`.
 pub fn random(profile: &str, rng: &mut Rng) -> Typed {
     const KINDS: [&[&str]; 6] = [
         &["int 1 20"],
@@ -69,12 +72,21 @@ pub fn random(profile: &str, rng: &mut Rng) -> Typed {
         power: if rng.chance(0.5) { "**" } else { "^" },
         minus: if ascii { "-" } else { rng.word(&["-", "-", "−"]) },
         kinds: KINDS[rng.weighted(&[3.0, 3.0, 1.5, 2.0, 2.0, 0.7])],
-        typing: if rng.chance(0.1) { Typing::Grouped } else { Typing::Digits },
+        typing: match rng.below(100) {
+            0..9 => Typing::Grouped,
+            9..12 => Typing::Spaced,
+            12..14 => Typing::Underscored,
+            14 => Typing::Quoted,
+            _ => Typing::Digits,
+        },
         functions: profile == "function" || profile == "any" && rng.chance(0.35),
         loose: rng.chance(0.05),
     };
     match profile {
         "power" => power(&habits, rng),
+        "long" => long(habits.space, rng),
+        "same" => same(habits.space, rng),
+        "nested" => nested(rng),
         _ => {
             let operands = 2 + rng.weighted(&[4.0, 3.0, 2.0, 1.0, 0.7]);
             let operands = if profile == "function" { operands - 1 } else { operands };
@@ -86,8 +98,8 @@ pub fn random(profile: &str, rng: &mut Rng) -> Typed {
 fn number(habits: &Habits, rng: &mut Rng) -> Typed {
     let value = sample(rng.word(habits.kinds), rng).ok().flatten().unwrap_or_else(|| "1".into());
     match habits.typing {
-        Typing::Grouped => Typed { surface: grouped(&value), call: value },
-        _ => Typed::same(&value),
+        Typing::Digits => Typed::same(&value),
+        typing => Typed { surface: typed(&value, typing, rng), call: value },
     }
 }
 

@@ -4,19 +4,28 @@
 //! they look, `generate eval --kind numbers|phrasings` prints cases as JSON
 //! lines, `generate check` tries every question of every family.
 
+mod check;
 mod conversation;
 mod emit;
 mod expression;
 mod family;
+mod hand;
+mod long_expression;
+mod mishap;
 mod noise;
 mod number;
+mod phrases;
 mod rng;
 mod sample;
 mod shard;
 mod slot;
+mod spelling;
 mod system;
 mod template;
+mod term;
 mod tools;
+mod turn;
+mod wording;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,10 +35,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
 use conversation::{Conversation, conversation};
-use family::Phrases;
 use llama_agent::agent::prompts::Prompts;
 use llama_agent::tool::Tool;
 use llama_agent::tool::calculator::Calculator;
+use phrases::Phrases;
 use rng::Rng;
 
 /// Writes conversations for training and evaluation.
@@ -100,6 +109,9 @@ enum Command {
         /// Prints this many questions with calls and answers of each ask line.
         #[arg(long, default_value_t = 0)]
         show: usize,
+        /// A GGUF file with a vocabulary, to see that replies keep to their form.
+        #[arg(long, default_value = "models/calculator.gguf")]
+        vocabulary: PathBuf,
     },
 }
 
@@ -170,14 +182,15 @@ fn main() -> Result<()> {
                 write_case(&conversation(&phrases, &tools, &mut rng)?, &mut out)?;
             }
         }
-        Command::Check { heldout, only, show } => {
+        Command::Check { heldout, only, show, vocabulary } => {
+            let mut form = check::Form::open(&vocabulary)?;
             let phrases = phrases(folder, heldout)?;
             let mut failures = 0;
             for family in &phrases.families {
                 if only.as_ref().is_some_and(|only| !family.name.starts_with(only)) {
                     continue;
                 }
-                if let Err(error) = conversation::check(family, &phrases, show, &mut out) {
+                if let Err(error) = check::check(family, &phrases, &mut form, show, &mut out) {
                     writeln!(out, "{}: {error:#}", family.name)?;
                     failures += 1;
                 }

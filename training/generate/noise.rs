@@ -3,10 +3,12 @@
 
 use anyhow::Result;
 
-use super::family::{Family, Phrases};
+use super::family::Family;
+use super::phrases::Phrases;
 use super::rng::Rng;
-use super::slot::{Slots, ask};
+use super::slot::Slots;
 use super::template::Pattern;
+use super::wording::ask;
 
 const OPEN: char = '\u{1}';
 const CLOSE: char = '\u{2}';

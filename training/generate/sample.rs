@@ -43,12 +43,14 @@ pub struct Reply {
     /// The model is to learn to write it: not if it is a mishap that it is
     /// only to recover from.
     pub learn: bool,
+    /// The clock cuts it off: nothing of it gets on paper.
+    pub cut: bool,
 }
 
 /// What the model was asked last, and what it said.
 #[derive(Default)]
 struct Witness {
-    script: VecDeque<String>,
+    script: VecDeque<Reply>,
     seen: Vec<Segment>,
 }
 
@@ -68,8 +70,11 @@ impl Llm for Player {
         _watch: &mut dyn FnMut(&str),
     ) -> Result<Completion, LlmError> {
         let mut witness = self.witness();
-        let text = witness.script.pop_front().ok_or(LlmError::ScriptEnded(0))?;
+        let Reply { text, cut, .. } = witness.script.pop_front().ok_or(LlmError::ScriptEnded(0))?;
         let reply = Segment::new(Origin::Model, text);
+        if cut {
+            return Ok(Completion { reply, end: End::Cancelled, stats: Stats::default() });
+        }
         witness.seen = request.prompt.segments.clone();
         witness.seen.push(reply.clone());
         Ok(Completion { reply, end: End::Closed, stats: Stats::default() })
@@ -100,8 +105,9 @@ pub fn play(
     prompts: &Prompts,
     tools: Registry,
     persona: Option<&str>,
+    options: Options,
 ) -> Result<Vec<Paper>> {
-    let options = Options { strict: true, ..Options::default() };
+    let options = Options { strict: true, ..options };
     let window = options.memory;
     let witness = Arc::new(Mutex::new(Witness::default()));
     let player = Player(witness.clone());
@@ -111,11 +117,11 @@ pub fn play(
     let (mut papers, mut learn) = (Vec::new(), Vec::new());
     for (index, exchange) in exchanges.iter().enumerate() {
         let replies = exchange.replies.iter();
-        player.witness().script.extend(replies.clone().map(|reply| reply.text.clone()));
+        player.witness().script.extend(replies.clone().cloned());
         if index > window {
             learn.fill(false);
         }
-        learn.extend(replies.map(|reply| reply.learn));
+        learn.extend(replies.filter(|reply| !reply.cut).map(|reply| reply.learn));
         let outcome = agent
             .ask(exchange.question, &Cancel::new(), &mut |_| {})
             .with_context(|| format!("playing \"{}\"", exchange.question))?;

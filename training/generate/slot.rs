@@ -1,7 +1,7 @@
 //! What fills the slots of a family.
 //!
 //! Kinds: the numbers of `number.rs`; `list LEAST MOST KIND`; `word LIST`;
-//! `expr PROFILE` (typed); `term` (worded, nested; `term flat` holds no list); `calc EXPRESSION`;
+//! `coins LEAST MOST` (cents); `mixed` (`2 1/2`); `expr PROFILE` (typed); `term` (worded, nested; `term flat` holds no list); `calc EXPRESSION`;
 //! `map PHRASE => TEXT ; MORE | PHRASE => …`. `digits` at the end of a kind
 //! keeps its numbers from being typed as words.
 
@@ -10,10 +10,14 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 
 use super::expression;
-use super::family::{Family, Phrases};
+use super::family::Family;
+use super::hand::Hand;
 use super::number::{self, Typing};
+use super::phrases::Phrases;
 use super::rng::Rng;
-use super::template::{Node, Pattern, parse};
+use super::template::parse;
+use super::term::{list, mixed, term, term_of, without_lists};
+use super::wording::{ask, input};
 
 /// A slot's content: as typed, and as an expression or an answer has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,43 +47,6 @@ impl Value {
 
 /// The slots of a question by name.
 pub type Slots = BTreeMap<String, Value>;
-
-/// How one question writes numbers and money.
-#[derive(Clone, Copy, Debug)]
-pub struct Hand {
-    pub typing: Typing,
-    /// A sign before an amount or a word after it, and the word in answers.
-    pub money: (&'static str, &'static str, &'static str),
-}
-
-impl Hand {
-    pub fn choose(rng: &mut Rng) -> Self {
-        const MONEY: [(&str, &str, &str); 11] = [
-            ("$", "", "$"),
-            ("$", "", "$"),
-            ("$", "", "$"),
-            ("£", "", "£"),
-            ("€", "", "€"),
-            ("", " dollars", " dollars"),
-            ("", " euros", " euros"),
-            ("", " pounds", " pounds"),
-            ("", " bucks", " bucks"),
-            ("", "€", "€"),
-            ("", " rupees", " rupees"),
-        ];
-        Self { typing: Typing::choose(rng), money: *rng.pick(&MONEY) }
-    }
-
-    /// An amount in an answer.
-    pub fn amount(&self, value: &str) -> String {
-        let (sign, _, word) = self.money;
-        match (sign.is_empty(), value.strip_prefix('-')) {
-            (true, _) => format!("{value}{word}"),
-            (false, Some(size)) => format!("-{sign}{size}"),
-            (false, None) => format!("{sign}{value}"),
-        }
-    }
-}
 
 /// Fills a family's slots; `None` if chance found nothing that meets its
 /// needs. `known` holds what the conversation says of itself, as `last`.
@@ -117,7 +84,7 @@ pub fn holds(family: &Family, slots: &Slots) -> Result<bool> {
     Ok(true)
 }
 
-fn meets(need: &str, slots: &Slots) -> Result<bool> {
+pub fn meets(need: &str, slots: &Slots) -> Result<bool> {
     const SIGNS: [&str; 6] = [" >= ", " <= ", " != ", " == ", " > ", " < "];
     let Some(sign) = SIGNS.iter().find(|sign| need.contains(*sign)) else {
         bail!("\"{need}\" compares nothing");
@@ -163,7 +130,7 @@ pub fn one(
                 } else {
                     number::typed(&value, Typing::Grouped, rng)
                 };
-                typed = format!("{sign}{size}{word}");
+                typed = hand.coined(&value, rng).unwrap_or_else(|| format!("{sign}{size}{word}"));
                 sort = Sort::Money;
             }
             _ => {}
@@ -172,6 +139,19 @@ pub fn one(
     }
     Ok(match name {
         "list" => Some(list(rest, typing, rng)?),
+        "coins" => {
+            let (low, high) = rest.split_once(' ').context("coins LEAST MOST")?;
+            let cents = rng.range(low.parse()?, high.parse()?);
+            let (_, _, word) = hand.money;
+            let name = if word.contains("pound") || word == "£" { "pence" } else { "cents" };
+            let value = super::calculate(&format!("{cents}/100")).ok();
+            value.map(|value| Value {
+                surface: format!("{cents} {name}"),
+                fields: vec![value],
+                sort: Sort::Money,
+            })
+        }
+        "mixed" => Some(mixed(rng)),
         "word" => {
             let words =
                 phrases.lists.get(rest.trim()).with_context(|| format!("no list {rest}"))?;
@@ -244,200 +224,4 @@ fn split_top(text: &str) -> Vec<&str> {
     }
     parts.push(text[start..].trim());
     parts
-}
-
-fn list(rest: &str, typing: Typing, rng: &mut Rng) -> Result<Value> {
-    let mut words = rest.splitn(3, ' ');
-    let (least, most) =
-        (words.next().unwrap_or("2").parse()?, words.next().unwrap_or("5").parse()?);
-    let kind = words.next().unwrap_or("int 1 100");
-    let mut fields = Vec::new();
-    for _ in 0..rng.range(least, most) {
-        fields.push(number::sample(kind, rng)?.with_context(|| format!("\"{kind}\" in a list"))?);
-    }
-    // Separators of thousands among commas cannot be read.
-    let typing = if typing == Typing::Grouped { Typing::Digits } else { typing };
-    let typed: Vec<String> = fields.iter().map(|value| number::typed(value, typing, rng)).collect();
-    let (last, start) = typed.split_last().context("an empty list")?;
-    let surface = match rng.below(8) {
-        0..4 => format!("{} and {last}", start.join(", ")),
-        4 if typing == Typing::Digits => typed.join(" "),
-        5 => format!("{}, and {last}", start.join(", ")),
-        6 => typed.join(" and "),
-        7 if typing == Typing::Digits => typed.join(","),
-        _ => typed.join(", "),
-    };
-    Ok(Value { surface, fields, sort: Sort::List })
-}
-
-/// A worded value, with other values inside.
-fn term(phrases: &Phrases, depth: usize, hand: Hand, rng: &mut Rng) -> Result<(String, String)> {
-    term_of(phrases, phrases.terms.len(), depth, hand, rng)
-}
-
-/// How many terms come before the first with a list in it.
-fn without_lists(phrases: &Phrases) -> usize {
-    let lists = |term: &super::family::Term| {
-        super::template::slots(&term.call).iter().any(|slot| slot == "xs")
-    };
-    phrases.terms.iter().position(lists).unwrap_or(phrases.terms.len())
-}
-
-/// One of the first `among` terms, or any: those with a list in them come
-/// last in the file, because a list inside another phrase cannot be read.
-fn term_of(
-    phrases: &Phrases,
-    among: usize,
-    depth: usize,
-    hand: Hand,
-    rng: &mut Rng,
-) -> Result<(String, String)> {
-    let term = rng.pick(&phrases.terms[..among]);
-    let mut inner = Slots::new();
-    for name in super::template::slots(&term.call) {
-        if inner.contains_key(&name) {
-            continue;
-        }
-        let deeper = depth > 1 && matches!(name.as_str(), "x" | "y") && rng.chance(0.55);
-        let value = if deeper {
-            let (surface, call) = term_of(phrases, without_lists(phrases), depth - 1, hand, rng)?;
-            Value { surface, fields: vec![call], sort: Sort::Term }
-        } else {
-            let kind = match name.as_str() {
-                "p" => "pct",
-                "n" => "int 2 12",
-                "xs" => "list 2 5 int 1 100",
-                _ => rng.word(&["int 1 20", "int 1 100", "int 1 100", "int 2 1000", "dec 0 20 2"]),
-            };
-            one(kind, &inner, phrases, hand, rng)?.unwrap_or_default()
-        };
-        inner.insert(name, value);
-    }
-    Ok((ask(&term.surface, &inner, rng)?, input(&term.call, &inner)?))
-}
-
-/// A pattern as a person types it. Slots come between marks, so that noise
-/// leaves them alone; see [`super::noise`].
-pub fn ask(pattern: &Pattern, slots: &Slots, rng: &mut Rng) -> Result<String> {
-    let mut out = String::new();
-    for node in pattern {
-        match node {
-            Node::Text(text) => out.push_str(text),
-            Node::Choice(options) => out.push_str(&ask(rng.pick(options), slots, rng)?),
-            Node::Slot { name, filter } => {
-                let value = slots.get(name).with_context(|| format!("no slot <{name}>"))?;
-                let text = match filter.as_str() {
-                    "" => value.surface.clone(),
-                    "cap" => capital(&value.surface),
-                    "th" => number::ordinal(&value.fields[0], rng)?,
-                    "raw" => value.fields.join(", "),
-                    _ => field(value, filter)?,
-                };
-                out.push_str(&super::noise::kept(&text));
-            }
-        }
-    }
-    Ok(out)
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
-}
-
-fn field(value: &Value, filter: &str) -> Result<String> {
-    let index: usize = filter.parse().with_context(|| format!("what is the filter .{filter}?"))?;
-    value.fields.get(index).cloned().with_context(|| format!("no field {index}"))
-}
-
-/// One pair of brackets, or one function's, holds all of it.
-fn enclosed(text: &str) -> bool {
-    let start = text.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
-    let mut depth = 0i32;
-    start.starts_with('(')
-        && start.char_indices().all(|(at, c)| {
-            depth += i32::from(c == '(') - i32::from(c == ')');
-            depth > 0 || at + 1 == start.len()
-        })
-}
-
-/// A pattern as an expression. A negative number is put in brackets unless it
-/// begins the expression or an argument and no power follows.
-pub fn input(pattern: &Pattern, slots: &Slots) -> Result<String> {
-    let mut out = String::new();
-    for (index, node) in pattern.iter().enumerate() {
-        match node {
-            Node::Text(text) => out.push_str(text),
-            Node::Choice(_) => bail!("an expression has no alternatives"),
-            Node::Slot { name, filter } => {
-                let value = slots.get(name).with_context(|| format!("no slot <{name}>"))?;
-                let bind = |text: &String| match text.strip_prefix('-') {
-                    Some(size) if size.starts_with(|c: char| c.is_ascii_digit()) => {
-                        let next = match pattern.get(index + 1) {
-                            Some(Node::Text(text)) => text.as_str(),
-                            _ => "",
-                        };
-                        let tight = ["**", "^", "!", "%"].iter().any(|sign| next.starts_with(sign));
-                        let starts = out.is_empty() || out.ends_with(['(', ',']);
-                        if starts && !tight { text.clone() } else { format!("({text})") }
-                    }
-                    _ if value.sort == Sort::Term => {
-                        let alone = pattern.len() == 1;
-                        let power = matches!(pattern.get(index + 1),
-                            Some(Node::Text(text)) if text.starts_with("**"));
-                        let argument = out.ends_with('(')
-                            && matches!(pattern.get(index + 1),
-                                Some(Node::Text(text)) if text.starts_with(')'));
-                        if (alone || argument) && enclosed(text) && text.starts_with('(') {
-                            text[1..text.len() - 1].to_string()
-                        } else if power && !enclosed(text) {
-                            format!("({text})")
-                        } else {
-                            text.clone()
-                        }
-                    }
-                    _ => text.clone(),
-                };
-                let text = match filter.as_str() {
-                    "" if value.sort == Sort::List => value.fields.join(","),
-                    "plus" => value.fields.iter().map(bind).collect::<Vec<_>>().join("+"),
-                    "times" => value.fields.iter().map(bind).collect::<Vec<_>>().join("*"),
-                    "count" => value.fields.len().to_string(),
-                    "" => bind(value.fields.first().context("an empty slot")?),
-                    _ => field(value, filter)?,
-                };
-                out.push_str(&text);
-            }
-        }
-    }
-    Ok(out)
-}
-
-/// A pattern as an answer.
-pub fn answer(pattern: &Pattern, slots: &Slots, hand: Hand) -> Result<String> {
-    let mut out = String::new();
-    for node in pattern {
-        match node {
-            Node::Text(text) => out.push_str(text),
-            // One wording for one question: the first of each.
-            Node::Choice(options) => out.push_str(&answer(&options[0], slots, hand)?),
-            Node::Slot { name, filter } => {
-                let (name, money) = match name.strip_prefix('$') {
-                    Some(name) => (name, true),
-                    None => (name.as_str(), false),
-                };
-                let value = slots.get(name).with_context(|| format!("no slot <{name}>"))?;
-                let text = match filter.as_str() {
-                    "" if value.sort == Sort::List => value.fields.join(", "),
-                    "" => value.fields.first().cloned().unwrap_or_default(),
-                    "cap" => capital(&value.fields[0]),
-                    "typed" => super::noise::plain(&value.surface),
-                    _ => field(value, filter)?,
-                };
-                let amount = money || value.sort == Sort::Money && filter.is_empty();
-                out.push_str(&if amount { hand.amount(&text) } else { text });
-            }
-        }
-    }
-    Ok(out)
 }

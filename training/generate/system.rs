@@ -3,11 +3,13 @@
 
 use anyhow::Result;
 
-use super::conversation::{Turn, conversation};
-use super::family::Phrases;
+use super::conversation::conversation;
+use super::phrases::Phrases;
 use super::rng::Rng;
-use super::slot::{Slots, ask};
+use super::slot::Slots;
 use super::tools::Listed;
+use super::turn::Turn;
+use super::wording::ask;
 use llama_agent::tool::Tool;
 use llama_agent::tool::calculator::Calculator;
 

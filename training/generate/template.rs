@@ -2,7 +2,8 @@
 //!
 //! `{a|}` is an optional part. A macro is a pattern with a name, defined by a
 //! line `@name = pattern` before its use. A slot may carry a filter after a
-//! dot: `<a.th>`.
+//! dot: `<a.th>`. A backslash takes away what the next character means, and
+//! `\n` ends a line.
 
 use std::collections::HashMap;
 
@@ -41,6 +42,11 @@ fn sequence(chars: &[char], at: &mut usize, macros: &Macros, inner: bool) -> Res
         match c {
             '}' => break,
             '|' if inner => break,
+            '\\' => {
+                let next = chars.get(*at + 1).context("a pattern ends in a backslash")?;
+                text.push(if *next == 'n' { '\n' } else { *next });
+                *at += 2;
+            }
             '{' => {
                 flush(&mut nodes, &mut text);
                 *at += 1;

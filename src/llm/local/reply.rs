@@ -56,7 +56,7 @@ impl<'a> Reply<'a> {
         });
         let certain = match self.end {
             Some((length, _)) => length,
-            None => self.certain(),
+            None => self.form.certain(&self.text),
         };
         self.show(certain, watch);
         self.form.prose_start(&self.text).is_some_and(|prose| start >= prose)
@@ -90,19 +90,5 @@ impl<'a> Reply<'a> {
             watch(text);
             self.shown = length;
         }
-    }
-
-    /// Bytes that will stay whatever comes: not a last line that may yet turn
-    /// out to be another's, nor white space before one.
-    fn certain(&self) -> usize {
-        let line = self.text.rfind('\n').map_or(0, |at| at + 1);
-        let begun = self.text[line..].trim_start();
-        let stops = self.form.stop_lines.iter();
-        let length = if stops.into_iter().any(|stop| stop.starts_with(begun)) {
-            line
-        } else {
-            self.text.len()
-        };
-        self.text[..length].trim_end().len()
     }
 }

@@ -1,0 +1,162 @@
+//! `agent pull`: brings a model of the hub to this machine.
+
+mod plan;
+mod progress;
+mod room;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use super::args::Shared;
+use super::exit::Exit;
+use super::face::sink::{DIM, Sink};
+use super::{Failure, quantize, source};
+use crate::hub::{Choice, Hub, INDEX, RemoteFile, Spec, choose, shards};
+use plan::Plan;
+use progress::Bar;
+use room::Room;
+
+/// Pulls what is named. Says before a byte moves how much it is and whether it
+/// fits, and ends with the model's path on standard output.
+///
+/// # Errors
+/// `NoModel`: it is not there, may not be had, does not fit the disk, or did
+/// not arrive.
+pub fn run(shared: &Shared, name: &str) -> Result<Exit, Failure> {
+    let pulled = source::spec(name).and_then(|spec| {
+        let mut pull = Pull { shared, hub: Hub::from_env()?, err: Sink::stderr(shared.face.color) };
+        pull.model(&spec)
+    });
+    let path = pulled.map_err(Failure::no_model)?;
+    Sink::stdout(shared.face.color).text(&format!("{}\n", path.display()))?;
+    Ok(Exit::Answered)
+}
+
+struct Pull<'a> {
+    shared: &'a Shared,
+    hub: Hub,
+    err: Sink,
+}
+
+impl Pull<'_> {
+    fn model(&mut self, spec: &Spec) -> Result<PathBuf> {
+        let quant = self.shared.model.quant.as_deref();
+        let choice = match &spec.file {
+            Some(file) => Choice::Gguf(file.clone()),
+            None => {
+                let files = self.hub.list(&spec.repo)?.files;
+                let files: Vec<String> = files.into_iter().map(|(path, _)| path).collect();
+                // A model that is quantized here has the quantization that is
+                // asked for in no file's name.
+                choose(spec, &files, quant)?
+            }
+        };
+        match choice {
+            Choice::Gguf(file) => self.gguf(spec, &file),
+            Choice::Safetensors { beside, weights } => self.safetensors(spec, &beside, weights),
+        }
+    }
+
+    fn gguf(&mut self, spec: &Spec, path: &str) -> Result<PathBuf> {
+        let file = match self.hub.look(&spec.repo, path) {
+            Ok(file) => file,
+            // Offline, what is here is what there is.
+            Err(error) => match self.hub.cache().find(&spec.repo, path) {
+                Some(path) if self.hub.settings().offline => return Ok(path),
+                _ => return Err(error.into()),
+            },
+        };
+        let here = self.hub.here(&file);
+        self.plan(&Plan {
+            spec,
+            what: path.into(),
+            size: file.size,
+            here,
+            kept: 0,
+            weights: file.size,
+        })?;
+        self.fetch(&file)
+    }
+
+    /// What describes the model first, because it says which weights there are;
+    /// then the weights, a file at a time; then one quantized file of them all.
+    fn safetensors(
+        &mut self,
+        spec: &Spec,
+        beside: &[String],
+        mut weights: Vec<String>,
+    ) -> Result<PathBuf> {
+        let repo = &spec.repo;
+        let quant = self.shared.model.quant.as_deref().unwrap_or(source::KEPT[0]);
+        let format = quantize::format(quant)?;
+        let kept = source::place(repo, &quant.to_ascii_lowercase());
+        let kept = kept.context("this user has no cache folder to keep the quantized model in")?;
+        if kept.is_file() {
+            return Ok(kept);
+        }
+        if self.hub.settings().offline {
+            bail!("{spec} is not here quantized, and HF_HUB_OFFLINE is set");
+        }
+        let mut folder = None;
+        for path in beside {
+            let at = self.fetch(&self.hub.look(repo, path)?)?;
+            if path == INDEX {
+                let text = fs::read_to_string(&at).context("cannot read the index of weights")?;
+                weights = shards(&text).map_err(|why| anyhow::anyhow!("{repo}: {INDEX}: {why}"))?;
+            }
+            folder = at.parent().map(PathBuf::from);
+        }
+        let files: Result<Vec<RemoteFile>, _> =
+            weights.iter().map(|path| self.hub.look(repo, path)).collect();
+        let files = files?;
+        let size = files.iter().map(|file| file.size).sum();
+        // Half precision has 16 bits a weight; the smaller matrices' share is little.
+        let quantized = (size as f64 * quantize::bits(format) / 16.0) as u64;
+        self.plan(&Plan {
+            spec,
+            what: format!("{} of half-precision weights", files.len()),
+            size,
+            here: files.iter().map(|file| self.hub.here(file)).sum(),
+            kept: quantized,
+            weights: quantized,
+        })?;
+        for file in &files {
+            self.fetch(file)?;
+        }
+        let folder = folder.context("nothing describes this model")?;
+        if let Some(parent) = kept.parent() {
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        quantize::write(self.shared, &folder, format, &kept)?;
+        Ok(kept)
+    }
+
+    /// Says what is about to happen.
+    fn plan(&mut self, plan: &Plan) -> Result<()> {
+        let room = Room::here(self.hub.cache().folder());
+        for line in plan.lines(&room, self.shared.model.context) {
+            self.err.line(DIM, &line)?;
+        }
+        match plan.short_of_disk(&room) {
+            Some(why) => bail!(why),
+            None => Ok(()),
+        }
+    }
+
+    fn fetch(&mut self, file: &RemoteFile) -> Result<PathBuf> {
+        let mut bar = Bar::new(&file.path, file.size);
+        let mut shown: io::Result<()> = Ok(());
+        let err = &mut self.err;
+        let path = self.hub.fetch(file, &mut |event| {
+            if shown.is_ok() {
+                shown = bar.show(event, err);
+            }
+        });
+        bar.clear(err)?;
+        Ok(path?)
+    }
+}

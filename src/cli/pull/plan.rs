@@ -1,0 +1,156 @@
+//! What a download takes, and what would take less.
+
+use super::room::Room;
+use crate::cli::face::words::bytes as size;
+use crate::cli::fit::{Fit, Need, fit};
+use crate::hub::{KNOWN, Known, Spec};
+
+/// A download, before it begins.
+pub struct Plan<'a> {
+    pub spec: &'a Spec,
+    /// What is downloaded.
+    pub what: String,
+    /// Bytes of it.
+    pub size: u64,
+    /// Bytes that are here already.
+    pub here: u64,
+    /// Bytes that quantizing writes afterwards.
+    pub kept: u64,
+    /// Bytes of weights in memory.
+    pub weights: u64,
+}
+
+impl Plan<'_> {
+    /// Size, disk and memory, a line each.
+    pub fn lines(&self, room: &Room, context: Option<usize>) -> Vec<String> {
+        let mut lines = vec![format!("{}: {}, {}", self.spec.repo, self.what, size(self.size))];
+        if self.here >= self.size {
+            lines.push("all of it is here already".into());
+        } else if self.here > 0 {
+            let rest = size(self.size - self.here);
+            lines.push(format!("{} of it are here already, {rest} to go", size(self.here)));
+        }
+        if let Some(disk) = room.disk {
+            lines.push(format!("disk: {} free in {}", size(disk), room.folder.display()));
+        }
+        lines.push(self.memory(room.memory, context));
+        lines
+    }
+
+    fn memory(&self, memory: u64, context: Option<usize>) -> String {
+        let (weights, have) = (size(self.weights), size(memory));
+        let Some(known) = self.spec.known else {
+            // Its shape is in the file: less than this will not do.
+            let fits = if self.weights < memory { "may fit" } else { "does not fit" };
+            let smaller = if self.weights < memory { None } else { self.fitting(memory, context) };
+            return format!(
+                "memory: {weights} of weights, and what a conversation takes on top, of {have} \
+                 available: {fits}{}",
+                smaller.unwrap_or_default()
+            );
+        };
+        let need = Need::of(self.weights, known.into(), context);
+        let tokens = context.unwrap_or(known.context).min(known.context);
+        let taken = format!("{weights} of weights, and {} for", size(need.cache + need.room));
+        let said = match fit(self.weights, known.into(), context, memory) {
+            Fit::Whole => "fits".into(),
+            Fit::With(tokens) => format!("fits with --context {tokens}"),
+            Fit::No => {
+                let smaller = self.fitting(memory, context).unwrap_or_default();
+                format!("does not fit{smaller}")
+            }
+        };
+        format!("memory: {taken} {tokens} tokens, of {have} available: {said}")
+    }
+
+    /// What would fit the memory with the whole context.
+    fn fitting(&self, memory: u64, context: Option<usize>) -> Option<String> {
+        smaller(self.weights, |known, bytes| {
+            fit(bytes, known.into(), context, memory) == Fit::Whole
+        })
+    }
+
+    /// None if the disk has room, else what to do.
+    pub fn short_of_disk(&self, room: &Room) -> Option<String> {
+        let needed = self.size.saturating_sub(self.here) + self.kept;
+        let free = room.disk.filter(|free| *free < needed)?;
+        let instead = smaller(self.size, |_, bytes| bytes <= free);
+        let instead = instead.unwrap_or_default();
+        Some(format!(
+            "the disk is too small: {} are needed, and {} are free in {}: remove something there, \
+             or set HF_HOME to a folder on a larger disk{instead}",
+            size(needed),
+            size(free),
+            room.folder.display()
+        ))
+    }
+}
+
+/// The largest model of fewer than `bytes` bytes that has a short name and
+/// fits: how to get it, as the end of a sentence.
+fn smaller(bytes: u64, fits: impl Fn(&Known, u64) -> bool) -> Option<String> {
+    KNOWN.iter().rev().find_map(|known| {
+        let quant = known.files.iter().rev().map(|file| file.0).find(|quant| {
+            known.bytes(quant).is_some_and(|file| file < bytes && fits(known, file))
+        })?;
+        let file = size(known.bytes(quant)?);
+        Some(format!("; `agent pull {} --quant {quant}` would, {file}", known.name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn room(disk: u64, memory: u64) -> Room {
+        Room { folder: PathBuf::from("/models"), disk: Some(disk), memory }
+    }
+
+    fn plan(spec: &Spec, bytes: u64, here: u64) -> Plan<'_> {
+        Plan { spec, what: "a.gguf".into(), size: bytes, here, kept: 0, weights: bytes }
+    }
+
+    #[test]
+    fn what_fits_and_what_would_is_said() {
+        let spec = Spec::parse("llama-2-70b-chat").unwrap().unwrap();
+        let bytes = spec.known.unwrap().bytes("Q4_0").unwrap();
+        let last = |memory: u64, context: Option<usize>| {
+            plan(&spec, bytes, 0).lines(&room(1 << 40, memory), context).pop().unwrap()
+        };
+        assert!(last(64 * GIB, None).ends_with("available: fits"), "{}", last(64 * GIB, None));
+        let less = last(39 * GIB, None);
+        assert!(less.ends_with("available: fits with --context 2048"), "{less}");
+        let small = last(32 * GIB, None);
+        let instead = "does not fit; `agent pull llama-2-70b-chat --quant Q2_K` would, 27.3 GiB";
+        assert!(small.ends_with(instead), "{small}");
+        let smaller = last(16 * GIB, None);
+        assert!(smaller.contains("`agent pull llama-2-13b-chat --quant Q2_K` would"), "{smaller}");
+        assert!(last(GIB, None).ends_with("does not fit"));
+    }
+
+    #[test]
+    fn of_what_is_not_known_its_weights_are_compared() {
+        let spec = Spec::parse("a/b:c.gguf").unwrap().unwrap();
+        let last =
+            |memory| plan(&spec, 8 * GIB, 0).lines(&room(1 << 40, memory), None).pop().unwrap();
+        assert!(last(9 * GIB).ends_with("may fit"));
+        assert!(last(7 * GIB).contains("does not fit"), "{}", last(7 * GIB));
+    }
+
+    #[test]
+    fn a_short_disk_is_refused_with_what_would_fit() {
+        let spec = Spec::parse("llama-2-7b-chat").unwrap().unwrap();
+        let bytes = spec.known.unwrap().bytes("Q8_0").unwrap();
+        assert_eq!(plan(&spec, bytes, 0).short_of_disk(&room(bytes, 0)), None);
+        let why = plan(&spec, bytes, 0).short_of_disk(&room(3_000_000_000, 0)).unwrap();
+        assert!(why.contains("--quant Q3_K_S` would") && why.contains("HF_HOME"), "{why}");
+        // What is here already needs no more room.
+        assert_eq!(plan(&spec, bytes, bytes - 10).short_of_disk(&room(10, 0)), None);
+        let lines = plan(&spec, bytes, bytes / 2).lines(&room(bytes, 0), None);
+        assert!(lines[1].contains("to go"), "{lines:?}");
+    }
+}

@@ -1,0 +1,25 @@
+//! What this machine has free for a model.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::machine::{Memory, free_disk};
+
+/// Bytes that are free.
+pub struct Room {
+    /// Where models go.
+    pub folder: PathBuf,
+    /// On the disk of that folder, where the system says.
+    pub disk: Option<u64>,
+    pub memory: u64,
+}
+
+impl Room {
+    /// Of this machine; the folder need not exist yet.
+    pub fn here(folder: &Path) -> Self {
+        Self {
+            folder: folder.into(),
+            disk: free_disk(folder).ok(),
+            memory: Memory::this().available,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `agent quantize`: a Hugging Face folder to one GGUF file.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use super::Failure;
+use super::args::Shared;
+use super::exit::Exit;
+use super::face::sink::{DIM, Sink, WRONG};
+use crate::chat::Cancel;
+use crate::llama::convert::{self, ConvertError, Progress, Report, Target};
+
+/// What `agent quantize` is told.
+#[derive(Clone, Debug, Args)]
+pub struct QuantizeArgs {
+    /// A folder with config.json, safetensors (bf16, f16, f32, or bitsandbytes
+    /// NF4 and FP4) and a tokenizer.
+    #[arg(value_name = "FOLDER")]
+    source: PathBuf,
+    /// How weights are kept.
+    #[arg(long, value_enum, default_value_t = Format::Q4K)]
+    to: Format,
+    /// The file to write; it must not be there yet.
+    #[arg(short, long, value_name = "FILE.gguf")]
+    output: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// 4.5 bits a weight, the quickest to compute with.
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// 4.5 bits a weight, nearer to the original.
+    #[value(name = "q4_k")]
+    Q4K,
+    /// 6.6 bits a weight.
+    #[value(name = "q6_k")]
+    Q6K,
+    /// 8.5 bits a weight, hardly any loss.
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl From<Format> for Target {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Q4_0 => Self::Q4_0,
+            Format::Q4K => Self::Q4K,
+            Format::Q6K => Self::Q6K,
+            Format::Q8_0 => Self::Q8_0,
+        }
+    }
+}
+
+/// Between two reports of progress.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Writes the file.
+///
+/// # Errors
+/// The folder is not one of a Llama, or the file cannot be written.
+pub fn run(shared: &Shared, args: &QuantizeArgs) -> Result<Exit, Failure> {
+    match write(shared, &args.source, args.to, &args.output) {
+        Ok(()) => Ok(Exit::Answered),
+        Err(error) if matches!(error.downcast_ref(), Some(ConvertError::Cancelled)) => {
+            Err(Failure { exit: Exit::Interrupted, error })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes the file, with a report. Ctrl-C, however often, leaves none behind.
+///
+/// # Errors
+/// The folder is not one of a Llama, the file cannot be written, or Ctrl-C was
+/// pressed.
+pub fn write(shared: &Shared, folder: &Path, to: Format, output: &Path) -> Result<()> {
+    let cancel = Cancel::new();
+    let asked = cancel.clone();
+    ctrlc::set_handler(move || asked.ask())?;
+    let mut meter = Meter::start();
+    let result = convert::quantize(folder, to.into(), output, &cancel, &mut |progress| {
+        meter.show(progress);
+    });
+    meter.clear();
+    let report = result?;
+    let mut out = Sink::stderr(shared.face.color);
+    for notice in &report.notices {
+        out.line(WRONG, &format!("note: {notice}"))?;
+    }
+    let time = meter.begun.elapsed().as_secs_f64();
+    out.line(DIM, &format!("{}, in {time:.1} s: {}", summary(&report), output.display()))?;
+    Ok(())
+}
+
+/// The format of a name.
+///
+/// # Errors
+/// There is no such format.
+pub fn format(name: &str) -> Result<Format> {
+    Format::from_str(name, true).map_err(|_| {
+        anyhow::anyhow!("a model is quantized here to q4_0, q4_k, q6_k or q8_0, not to {name}")
+    })
+}
+
+/// Bits that a weight takes in a format: its blocks' bytes over their weights.
+pub fn bits(format: Format) -> f64 {
+    match format {
+        Format::Q4_0 | Format::Q4K => 4.5,
+        Format::Q6K => 6.5625,
+        Format::Q8_0 => 8.5,
+    }
+}
+
+/// Parameters, size and what was lost.
+fn summary(report: &Report) -> String {
+    let bits = report.bytes as f64 * 8.0 / report.parameters.max(1) as f64;
+    let loss = match report.requantized {
+        true => "quantizing anew added an error of",
+        false => "the error of quantizing is",
+    };
+    format!(
+        "{:.1} million parameters in {:.1} MB, {bits:.2} bits each; {loss} {:.2}% of the weights' \
+         root mean square",
+        report.parameters as f64 / 1e6,
+        report.bytes as f64 / 1e6,
+        report.loss * 100.0
+    )
+}
+
+/// A line about how far it is, for a person who watches.
+struct Meter {
+    begun: Instant,
+    shown: Option<Instant>,
+    watched: bool,
+}
+
+impl Meter {
+    fn start() -> Self {
+        Self { begun: Instant::now(), shown: None, watched: io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, progress: Progress) {
+        let recently = self.shown.is_some_and(|shown| shown.elapsed() < PAUSE);
+        if !self.watched || recently {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let Progress { tensor, done, total } = progress;
+        let part = done as f64 / total.max(1) as f64;
+        let passed = self.begun.elapsed().as_secs_f64();
+        let speed = done as f64 / passed / 1e6;
+        let left = match done {
+            0 => String::new(),
+            _ => format!(", {:.0} s left", passed / part - passed),
+        };
+        let line = format!("{:3.0}%  {speed:.0} M weights/s{left}  {tensor}", part * 100.0);
+        // A meter that cannot be shown is no reason to stop. The control
+        // sequence clears what the line before was longer by.
+        let _ = write!(io::stderr(), "\r{line}\u{1b}[K");
+    }
+
+    /// Takes the line away.
+    fn clear(&self) {
+        if self.shown.is_some() {
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        }
+    }
+}

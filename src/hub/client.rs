@@ -1,0 +1,365 @@
+//! Talking to the hub: HTTP, redirects, and what its answers mean.
+//!
+//! Redirects are followed here and not by the library: the first answer of
+//! several has what the hub says of a file, and the token must not travel to
+//! the host that a redirect leads to.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, LOCATION};
+use ureq::http::{HeaderMap, Method, Request, Uri};
+use ureq::{Agent, Body, Error};
+
+use super::error::HubError;
+use super::names::{Repo, is_inside};
+use super::settings::Settings;
+use super::{Listing, RemoteFile};
+
+/// The branch that is pulled.
+const REVISION: &str = "main";
+const REDIRECTS: usize = 10;
+
+/// How often and how long to try again what may pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Tries in a row that get nowhere, before giving up.
+    pub tries: u32,
+    /// Wait after the first of them; doubled after each, up to 30 seconds.
+    pub first: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { tries: 6, first: Duration::from_secs(1) }
+    }
+}
+
+impl Patience {
+    /// How long to wait after so many failures, at least one.
+    pub fn wait(&self, failures: u32) -> Duration {
+        let doubled = self.first.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        doubled.min(Duration::from_secs(30))
+    }
+}
+
+/// A hub and who asks it.
+pub struct Client {
+    agent: Agent,
+    pub settings: Settings,
+    pub patience: Patience,
+}
+
+/// An answer, its body not yet read.
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Body,
+    /// Who answered in the end.
+    url: String,
+    /// What the hub said on the way: the commit that was meant.
+    commit: Option<String>,
+}
+
+impl Client {
+    pub fn new(settings: Settings, patience: Patience) -> Self {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("llama-agent/", env!("CARGO_PKG_VERSION")))
+            // Lengths and ranges are of the file, not of a packed form of it.
+            .accept_encoding("identity")
+            .timeout_connect(Some(Duration::from_secs(20)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_per_read(Some(Duration::from_secs(60)));
+        if is_here(&settings.endpoint) {
+            config = config.proxy(None);
+        }
+        Self { agent: config.build().into(), settings, patience }
+    }
+
+    /// What the hub says of a file: its size, content and commit.
+    pub fn look(&self, repo: &Repo, path: &str) -> Result<RemoteFile, HubError> {
+        let url = self.resolve(repo, REVISION, path);
+        self.patiently(|| {
+            let reply = self.send(&Method::HEAD, &url, &[])?;
+            if reply.status >= 400 {
+                return Err(self.refusal(&reply, repo, Some(path)));
+            }
+            let header = |linked: &str, plain: &str| {
+                text(&reply.headers, linked).or_else(|| text(&reply.headers, plain))
+            };
+            let etag = header("x-linked-etag", ETAG.as_str()).map(bare);
+            let etag = etag.filter(|etag| is_name(etag));
+            let size = header("x-linked-size", CONTENT_LENGTH.as_str());
+            let size = size.and_then(|size| size.parse().ok());
+            let commit = reply.commit.clone().filter(|commit| is_name(commit));
+            match (etag, size, commit) {
+                (Some(etag), Some(size), Some(commit)) => {
+                    Ok(RemoteFile { repo: repo.clone(), path: path.into(), commit, etag, size })
+                }
+                _ => Err(HubError::Strange {
+                    url: url.clone(),
+                    why: "no etag, length or commit of the file is in it".into(),
+                }),
+            }
+        })
+    }
+
+    /// The files of a repository.
+    pub fn list(&self, repo: &Repo) -> Result<Listing, HubError> {
+        let endpoint = &self.settings.endpoint;
+        let url = format!("{endpoint}/api/models/{repo}/revision/{REVISION}?blobs=true");
+        self.patiently(|| {
+            let mut reply = self.send(&Method::GET, &url, &[])?;
+            if reply.status != 200 {
+                return Err(self.refusal(&reply, repo, None));
+            }
+            // Of the largest repositories it has a few megabytes.
+            let body = reply.body.with_config().limit(64 << 20).read_to_string();
+            let body = body.map_err(|error| unreachable(&url, &error))?;
+            listing(&body).ok_or_else(|| HubError::Strange {
+                url: url.clone(),
+                why: "it is no list of files".into(),
+            })
+        })
+    }
+
+    /// Asks for a file's bytes from `from` on; `validator` is the etag that
+    /// what is here already was served with.
+    pub fn get(
+        &self,
+        file: &RemoteFile,
+        from: u64,
+        validator: Option<&str>,
+    ) -> Result<Reply, HubError> {
+        let url = self.resolve(&file.repo, &file.commit, &file.path);
+        let mut headers = Vec::new();
+        if from > 0 {
+            headers.push(("range", format!("bytes={from}-")));
+            headers.extend(validator.map(|etag| ("if-range", etag.to_string())));
+        }
+        let reply = self.send(&Method::GET, &url, &headers)?;
+        match reply.status {
+            200 | 206 | 416 => Ok(reply),
+            _ => Err(self.refusal(&reply, &file.repo, Some(&file.path))),
+        }
+    }
+
+    fn resolve(&self, repo: &Repo, revision: &str, path: &str) -> String {
+        format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, escape(path))
+    }
+
+    /// Tries again what may pass, and was not refused a connection outright.
+    fn patiently<T>(&self, ask: impl Fn() -> Result<T, HubError>) -> Result<T, HubError> {
+        let mut failures = 0;
+        loop {
+            match ask() {
+                Err(error) if error.passes() && failures + 1 < self.patience.tries => {
+                    failures += 1;
+                    std::thread::sleep(self.patience.wait(failures));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Sends a request and follows redirects. One that says what file it leads
+    /// to is not followed by a HEAD: the host behind it knows less.
+    fn send(
+        &self,
+        method: &Method,
+        url: &str,
+        headers: &[(&str, String)],
+    ) -> Result<Reply, HubError> {
+        let (mut url, mut commit) = (url.to_string(), None);
+        for _ in 0..=REDIRECTS {
+            let strange = |why: &str| HubError::Strange { url: url.clone(), why: why.into() };
+            let uri: Uri = url.parse().map_err(|_| strange("it is no address"))?;
+            let mut request = Request::builder().method(method).uri(&uri);
+            for (name, value) in headers {
+                request = request.header(*name, value);
+            }
+            if let Some(token) = &self.settings.token
+                && self.is_hub(&uri)
+            {
+                request = request.header(AUTHORIZATION, format!("Bearer {}", token.secret()));
+            }
+            let request = request.body(()).map_err(|error| strange(&error.to_string()))?;
+            let response = self.agent.run(request).map_err(|error| unreachable(&url, &error))?;
+            let (parts, body) = response.into_parts();
+            let status = parts.status.as_u16();
+            commit = commit.or_else(|| text(&parts.headers, "x-repo-commit"));
+            let known = method == Method::HEAD && parts.headers.contains_key("x-linked-etag");
+            let next = text(&parts.headers, LOCATION.as_str());
+            match next {
+                Some(next) if matches!(status, 301 | 302 | 303 | 307 | 308) && !known => {
+                    let next = join(&uri, &next);
+                    if uri.scheme_str() == Some("https") && !next.starts_with("https://") {
+                        return Err(strange("it leads away from https"));
+                    }
+                    url = next;
+                }
+                _ => return Ok(Reply { status, headers: parts.headers, body, url, commit }),
+            }
+        }
+        Err(HubError::Strange { url, why: "it leads in circles".into() })
+    }
+
+    /// The address is the hub's own, down to scheme and port.
+    fn is_hub(&self, uri: &Uri) -> bool {
+        let hub: Option<Uri> = self.settings.endpoint.parse().ok();
+        hub.is_some_and(|hub| origin(&hub) == origin(uri))
+    }
+
+    fn refusal(&self, reply: &Reply, repo: &Repo, path: Option<&str>) -> HubError {
+        let Settings { endpoint, token, token_file, .. } = &self.settings;
+        let (repo, endpoint) = (repo.to_string(), endpoint.clone());
+        let code = text(&reply.headers, "x-error-code").unwrap_or_default();
+        let hub = reply.url.parse().is_ok_and(|uri| self.is_hub(&uri));
+        match (reply.status, code.as_str(), path) {
+            (401 | 403 | 404, "RepoNotFound", _) | (404, _, None) if hub => {
+                HubError::NoRepo { repo, endpoint, token_file: token_file.clone() }
+            }
+            (401 | 403, ..) if hub => HubError::Gated {
+                repo,
+                sent: match token {
+                    Some(_) => "and the token that was sent does not open it",
+                    None => "and no token was sent",
+                },
+                endpoint,
+                token_file: token_file.clone(),
+            },
+            (404, _, Some(path)) => HubError::NoFile { repo, file: path.into(), endpoint },
+            (status, ..) => {
+                let said = text(&reply.headers, "x-error-message");
+                let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+                // What follows the question mark in a signed address is a key.
+                let url = reply.url.split('?').next().unwrap_or_default().into();
+                HubError::Status { url, status, said }
+            }
+        }
+    }
+}
+
+/// A header's value, if it is text.
+pub fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.to_string())
+}
+
+/// A failure of the connection, in words.
+pub fn unreachable(url: &str, error: &Error) -> HubError {
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or(url).to_string();
+    let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    let passing = match error {
+        Error::HostNotFound | Error::ConnectionFailed | Error::Rustls(_) | Error::Tls(_) => false,
+        Error::Io(error) => !refused(error),
+        Error::Timeout(_) | Error::Protocol(_) | Error::BodyStalled => true,
+        _ => false,
+    };
+    let why = match error {
+        Error::HostNotFound => "no such host: is this machine online?".into(),
+        Error::ConnectionFailed => "cannot be reached: is this machine online?".into(),
+        Error::Io(error) => format!("cannot be reached or stopped answering ({error})"),
+        other => other.to_string(),
+    };
+    HubError::Unreachable { host, why, passing }
+}
+
+fn listing(body: &str) -> Option<Listing> {
+    let value: Value = serde_json::from_str(body).ok()?;
+    let mut files = Vec::new();
+    for file in value["siblings"].as_array()? {
+        let path = file["rfilename"].as_str()?;
+        if is_inside(path) {
+            files.push((path.to_string(), file["size"].as_u64()));
+        }
+    }
+    Some(Listing { files })
+}
+
+/// An etag without its quotes and mark of weakness.
+fn bare(etag: String) -> String {
+    etag.trim().trim_start_matches("W/").trim_matches('"').to_string()
+}
+
+/// What may name a file or a folder of the cache.
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=128).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('.')
+}
+
+fn escape(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
+    path.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+fn origin(uri: &Uri) -> (Option<&str>, Option<String>, u16) {
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let port = uri.port_u16().unwrap_or(default);
+    (uri.scheme_str(), uri.host().map(str::to_ascii_lowercase), port)
+}
+
+/// Where a redirect leads (RFC 3986, 5.2, without dots).
+fn join(from: &Uri, location: &str) -> String {
+    let scheme = from.scheme_str().unwrap_or("https");
+    let host = from.authority().map(|host| host.as_str()).unwrap_or_default();
+    if location.contains("://") {
+        location.into()
+    } else if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{host}{location}")
+    } else {
+        let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{scheme}://{host}{folder}/{location}")
+    }
+}
+
+/// On this machine: nothing here is reached through a proxy.
+fn is_here(endpoint: &str) -> bool {
+    let uri: Option<Uri> = endpoint.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
+    host == "localhost" || host == "[::1]" || host.starts_with("127.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_lead_where_they_say() {
+        let from: Uri = "http://a:1/b/c?d".parse().expect("an address");
+        for (location, to) in [
+            ("https://x/y", "https://x/y"),
+            ("//x/y", "http://x/y"),
+            ("/y?z", "http://a:1/y?z"),
+            ("y", "http://a:1/b/y"),
+        ] {
+            assert_eq!(join(&from, location), to);
+        }
+    }
+
+    #[test]
+    fn names_from_outside_stay_inside() {
+        assert!(is_name(&bare("W/\"abc-1\"".into())));
+        for etag in ["", "..", ".x", "a/b", "a\\b", "a b", "ü"] {
+            assert!(!is_name(etag), "{etag}");
+        }
+        assert_eq!(escape("a b/ü%.gguf"), "a%20b/%C3%BC%25.gguf");
+        let listed =
+            listing(r#"{"siblings": [{"rfilename": "../x"}, {"rfilename": "y", "size": 2}]}"#);
+        assert_eq!(listed.expect("a list").files, [("y".to_string(), Some(2))]);
+    }
+
+    #[test]
+    fn waits_double_up_to_a_limit() {
+        let patience = Patience::default();
+        assert_eq!(patience.wait(1), Duration::from_secs(1));
+        assert_eq!(patience.wait(4), Duration::from_secs(8));
+        assert_eq!(patience.wait(99), Duration::from_secs(30));
+    }
+}
