@@ -21,7 +21,7 @@ MOST = 8
 def llama_cpp(model, texts):
     from server import post, serve, tokenize
 
-    server = serve(model, 4096)
+    server = serve(model, 4096, threads=1)
     # What is chosen does not matter, but it has to be text: of half a
     # character the server reports nothing.
     chosen = tokenize(server, "a")[-1]

@@ -12,6 +12,9 @@ def serve(model, context, threads=2):
     parameters.n_ctx = context
     parameters.n_parallel = 1
     parameters.warmup = False
+    # As the other implementations have it: nothing of the cache is rounded.
+    parameters.cache_type_k = xllamacpp.ggml_type.GGML_TYPE_F32
+    parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     parameters.cpuparams.n_threads = threads
     return xllamacpp.Server(parameters)
 
