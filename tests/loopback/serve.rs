@@ -83,7 +83,8 @@ fn body(
 ) -> io::Result<()> {
     let same = seen.headers.get("if-range").is_none_or(|tag| *tag == ways.tag);
     let from = seen.headers.get("range").filter(|_| ways.ranges && same);
-    let from = from.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let from: Option<usize> =
+        from.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     headers.push(("etag", ways.tag.clone()));
     let (status, part) = match from {
         None => (200, bytes.to_vec()),
