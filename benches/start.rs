@@ -54,7 +54,7 @@ fn main() -> Result<()> {
 
 fn ask(args: &[&Path]) -> Result<(Duration, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_agent"));
-    command.args(["ask", QUESTION]).args(args);
+    command.args(["ask", QUESTION]).args(args).env("AGENT_CONFIG", "");
     let begun = Instant::now();
     let output = command.output()?;
     let time = begun.elapsed();

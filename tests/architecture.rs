@@ -15,10 +15,11 @@ const BELOW: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates that only one module may name.
-const KEPT_IN: [(&str, &[&str]); 6] = [
+const KEPT_IN: [(&str, &[&str]); 7] = [
     ("clap", &["cli"]),
     ("rustyline", &["cli"]),
     ("candle_core", &["llama"]),
+    ("cudarc", &["llama"]),
     ("ureq", &["hub", "llm"]),
     ("llguidance", &["decode"]),
     ("toktrie", &["decode"]),

@@ -105,7 +105,7 @@ fn a_script_out_of_step_fails() {
 
 /// Runs the program with one stream closed early; a panic would exit with 101.
 fn closed(args: &[String], out: bool) -> Option<i32> {
-    let mut child = Process::new(assert_cmd::cargo::cargo_bin("agent"))
+    let mut child = program::process()
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -160,7 +160,7 @@ fn a_closed_pipe_is_no_error() {
 fn ctrl_c_while_waiting_exits_with_130() {
     let place = Place::new();
     let script = place.file("power", POWER);
-    let mut child = Process::new(assert_cmd::cargo::cargo_bin("agent"))
+    let mut child = program::process()
         .arg("--script")
         .arg(script)
         .stdin(Stdio::piped())

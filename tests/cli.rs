@@ -4,7 +4,6 @@ mod program;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command as Process;
 
 use program::{ANSWER, POWER, Place, agent, run, scripted};
 use serde_json::Value;
@@ -118,7 +117,7 @@ fn a_full_disk_is_an_error() {
     };
     let place = Place::new();
     let script = place.file("power", POWER);
-    let output = Process::new(assert_cmd::cargo::cargo_bin("agent"))
+    let output = program::process()
         .args(["ask", "q", "--script"])
         .arg(script)
         .stdout(full)

@@ -23,6 +23,43 @@ const LLAMA_3: &str = r#"{{- bos_token }}
     {{- "<|start_header_id|>assistant<|end_header_id|>\n\n" }}
 {%- endif %}"#;
 
+/// Of the Llama-3.1 kind: the system message set apart with a date, tools and
+/// their results as JSON.
+const LLAMA_3_1: &str = r#"{{- bos_token }}
+{%- if tools_in_user_message is not defined %}{% set tools_in_user_message = true %}{% endif %}
+{%- if not date_string is defined %}{% set date_string = "1 Jan 2030" %}{% endif %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set opening = messages[0]['content'] | trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}{%- set opening = "" %}{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>
+
+Today: " + date_string + "
+
+" }}
+{%- if tools is not none and not tools_in_user_message %}{{- tools | tojson(indent=4) }}{%- endif %}
+{{- opening }}{{- "<|eot_id|>" }}
+{%- for message in messages %}
+    {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>
+
+' + message['content'] | trim + '<|eot_id|>' }}
+    {%- elif 'tool_calls' in message %}
+        {{- raise_exception("no calls are given here") }}
+    {%- else %}
+        {{- "<|start_header_id|>ipython<|end_header_id|>
+
+" }}
+        {%- if message.content is mapping or message.content is iterable %}
+            {{- message.content | tojson }}
+        {%- else %}{{- message.content }}{%- endif %}
+        {{- "<|eot_id|>" }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>
+
+' }}{%- endif %}"#;
+
 /// Of the ChatML kind: every role alike, nothing before the first.
 const CHATML: &str = r"{% for message in messages %}
 {{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
@@ -102,6 +139,19 @@ fn a_template_of_the_llama_3_kind() {
 }
 
 #[test]
+fn a_template_of_the_llama_3_1_kind() {
+    let newer = Template::new(Source { add_bos: true, ..source(LLAMA_3_1) }).unwrap();
+    assert_eq!(newer.tool_role(), "tool");
+    let newer = conversation(&Dialect::Template(Arc::new(newer)));
+    let older = conversation(&dialect(LLAMA_3)).replace("<|begin_of_text|>", "<s>");
+    let older = older.replacen("\n\nBe", "\n\nToday: 1 Jan 2030\n\nBe", 1);
+    // An observation is text, which this kind writes as JSON.
+    let older =
+        older.replace("\n\n42<", "\n\n\"42\"<").replace("\n\nUse JSON.<", "\n\n\"Use JSON.\"<");
+    assert_eq!(newer, older);
+}
+
+#[test]
 fn a_template_of_the_chatml_kind() {
     let dialect = dialect(CHATML);
     assert_eq!(dialect.name(), "template, observations as user");
@@ -162,10 +212,6 @@ fn a_template_that_cannot_be_used_says_why() {
             TemplateError::Rewrites,
         ),
         (each("{{ loop.index }}: {{ message.content }}\n"), TemplateError::Uneven),
-        (
-            each("{% if message.role != 'system' %}{{ message.content }}{% endif %}"),
-            TemplateError::Alters,
-        ),
         (each("{{ message.content }}{{ message.content }}"), TemplateError::Alters),
         (each("{{ message.content | upper }}"), TemplateError::Alters),
         ("hello".into(), TemplateError::Alters),
@@ -195,14 +241,25 @@ fn a_template_that_cannot_be_used_says_why() {
 
 #[test]
 fn templates_may_call_what_transformers_offers() {
-    let text = "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }};{% endif %}\
+    let template = "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }};{% endif %}\
                 {% if tools is not none %}{{ raise_exception('no tools were given') }}{% endif %}\
                 {% for m in messages %}{% if m.get('absent') %}{% continue %}{% endif %}\
                 <{{ m['role'].upper() }}>{{ m.content | tojson }}\n{% endfor %}";
-    let dialect = dialect(text);
+    let dialect = dialect(template);
     let system = dialect.system("Be kind.", None);
     assert!(system[0].text.ends_with(";<SYSTEM>\"Be kind."), "{}", system[0].text);
-    assert_eq!(system[1].text, "\"\n");
+    let question = text(&dialect.question("In JSON.", "why?"));
+    assert_eq!(question, "\"\n<USER>\"In JSON.\nwhy?\"\n<ASSISTANT>\"");
+}
+
+#[test]
+fn where_the_system_message_would_be_left_out_it_opens_the_first_question() {
+    let dialect = dialect(
+        "{% for m in messages %}{% if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endif %}\
+         {% endfor %}",
+    );
+    assert_eq!(text(&dialect.system("Be kind.", None)), "<user>Be kind.\n\n");
+    assert_eq!(dialect.between().text, "<user>");
 }
 
 #[test]

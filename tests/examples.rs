@@ -1,10 +1,11 @@
 //! Every conversation in `examples/` runs: those with scripted replies always,
 //! those that need a model if one is built in.
 
+mod program;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use llama_agent::agent::step::Repair;
 use llama_agent::cli::conversation::{Conversation, parse};
 
@@ -25,12 +26,8 @@ fn files() -> Vec<(PathBuf, Conversation)> {
 }
 
 fn run(files: Vec<PathBuf>) {
-    let output = Command::cargo_bin("agent")
-        .expect("the program")
-        .args(["test", "--no-snapshot"])
-        .args(&files)
-        .output()
-        .expect("a run");
+    let output =
+        program::process().args(["test", "--no-snapshot"]).args(&files).output().expect("a run");
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{text}{errors}");
@@ -101,8 +98,7 @@ fn a_changed_expectation_fails_with_its_line() {
         let line = text.lines().position(|line| line.starts_with(from)).expect("a line") + 1;
         let file = folder.path().join("changed.txt");
         fs::write(&file, text.replacen(from, to, 1)).expect("written");
-        let output =
-            Command::cargo_bin("agent").expect("the program").arg("test").arg(file).output();
+        let output = program::process().arg("test").arg(file).output();
         let output = output.expect("a run");
         let shown = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{to}: {shown}");

@@ -1,7 +1,8 @@
-//! Ids against SentencePiece and llama.cpp, on a vocabulary of the Llama-2 kind.
+//! Ids against SentencePiece and llama.cpp, on a vocabulary of the Llama-2
+//! kind, and against llama.cpp on byte-level ones.
 //!
 //! Needs a Python with sentencepiece, xllamacpp, gguf and numpy, named by
-//! `AGENT_PARITY_PYTHON`; without that variable the test says so and passes.
+//! `AGENT_PARITY_PYTHON`; without that variable the tests say so and pass.
 //! With it, whatever is missing is a failure.
 
 mod support;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 use llama_agent::llama::{Gguf, Tokenizer};
-use support::Random;
+use support::{Random, Tiny, byte_level};
 
 const PIECES: usize = 32_000;
 const STRINGS: usize = 1_000;
@@ -29,7 +30,7 @@ fn ids_equal_those_of_sentencepiece_and_llama_cpp() {
     assert_eq!(strings.len(), STRINGS);
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("strings.json"), serde_json::to_vec(&strings).unwrap()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/tokenizers.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/spm.py");
     let output = Command::new(&python)
         .arg(script)
         .arg(folder.path())
@@ -54,6 +55,50 @@ fn ids_equal_those_of_sentencepiece_and_llama_cpp() {
     for string in &strings {
         let ids = tokenizer.encode(string, false, false);
         assert_eq!(tokenizer.decode(&ids), string.as_bytes());
+    }
+}
+
+/// Ways to split text into words that llama.cpp knows as well. Its pattern for
+/// `tekken` differs from the model's own in where a mark belongs.
+const WAYS: [&str; 6] = ["llama-bpe", "smaug-bpe", "qwen2", "gpt-2", "smollm", "default"];
+
+#[test]
+fn byte_level_ids_equal_those_of_llama_cpp() {
+    let Ok(python) = std::env::var("AGENT_PARITY_PYTHON") else {
+        let note = "skipped: byte-level tokenizer parity, AGENT_PARITY_PYTHON names no Python";
+        writeln!(std::io::stderr(), "{note}").unwrap();
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let strings = awkward_strings();
+    std::fs::write(path("strings.json"), serde_json::to_vec(&strings).unwrap()).unwrap();
+    for way in WAYS {
+        let tiny = Tiny { layers: 1, extra: byte_level::metadata(way, 1000), ..byte_level::tiny() };
+        std::fs::write(path(&format!("{way}.gguf")), tiny.bytes()).unwrap();
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity/bpe.py");
+    let output = Command::new(&python).arg(script).arg(folder.path()).output();
+    let output = output.unwrap_or_else(|error| panic!("{python}: {error}"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let ids: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path("ids.json")).unwrap()).unwrap();
+    for way in WAYS {
+        let gguf = Gguf::open(&path(&format!("{way}.gguf"))).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&gguf).unwrap();
+        let theirs: Vec<Vec<u32>> = serde_json::from_value(ids[way].clone()).unwrap();
+        let differ: Vec<_> = strings
+            .iter()
+            .zip(&theirs)
+            .map(|(string, theirs)| (string, theirs, tokenizer.encode(string, false, false)))
+            .filter(|(_, theirs, ours)| *theirs != ours)
+            .collect();
+        let show = |ids: &[u32]| ids.iter().map(|id| tokenizer.name(*id)).collect::<Vec<_>>();
+        if let Some((string, theirs, ours)) = differ.first() {
+            let (theirs, ours) = (show(theirs), show(ours));
+            panic!("{way}: {} differ, {string:?}: {ours:?}, {theirs:?}", differ.len());
+        }
+        assert_eq!(theirs.len(), STRINGS);
     }
 }
 

@@ -2,6 +2,7 @@
 //! once, and a chat goes on; prompts of another model are warned of.
 #![cfg(target_os = "linux")]
 
+mod program;
 mod support;
 mod terminal;
 
@@ -29,7 +30,7 @@ fn ask_stops_at_once_and_exits_with_130() {
     let folder = tempfile::tempdir().expect("a folder");
     // Once while the prompt is read and once while the reply is written.
     for moment in ["step", "text"] {
-        let mut child = Command::new(assert_cmd::cargo::cargo_bin("agent"))
+        let mut child = program::process()
             .args([
                 "ask",
                 "hello",
@@ -96,7 +97,7 @@ fn prompts_that_a_model_was_not_trained_with_are_warned_of() {
     fs::write(prompts.join("reminder.jinja"), "Respond in JSON").expect("written");
     let own = Prompts::from_folder(&prompts).and_then(|prompts| prompts.hash()).expect("a hash");
     for (hash, warned) in [("other", true), (own.as_str(), false)] {
-        let output = Command::new(assert_cmd::cargo::cargo_bin("agent"))
+        let output = program::process()
             .args([
                 "ask",
                 "hello",

@@ -2,6 +2,7 @@
 //! `script` command makes. Where there is none, these tests say so.
 #![cfg(target_os = "linux")]
 
+mod program;
 mod terminal;
 
 use std::fs;
@@ -94,5 +95,17 @@ fn a_terminal_is_not_given_control_characters() {
     terminal.wait_for("\\u{1b}[31mred");
     terminal.wait_for("> ");
     terminal.press("\u{4}");
+    assert_eq!(terminal.exit_code(), Some(0));
+}
+
+#[test]
+fn the_banner_names_the_program_as_its_version_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = script(&folder, &[]);
+    let args = format!("--script {}", script.display());
+    let Some(mut terminal) = Terminal::open(folder.path(), &args) else { return };
+    terminal.wait_for(&format!("agent {}: type", env!("CARGO_PKG_VERSION")));
+    terminal.wait_for("> ");
+    terminal.press("/quit\r");
     assert_eq!(terminal.exit_code(), Some(0));
 }

@@ -10,7 +10,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use support::{Random, Tiny};
@@ -28,7 +28,7 @@ fn place() -> (TempDir, PathBuf) {
 }
 
 fn start(model: &Path, more: &[&Path]) -> Child {
-    Command::new(assert_cmd::cargo::cargo_bin("agent"))
+    program::process()
         .args([
             "ask",
             "what is 1+1",

@@ -13,7 +13,7 @@ use super::session::{self, Session};
 pub fn run(shared: &Shared, words: &[String]) -> Result<Exit, Failure> {
     let question = match words {
         [dash] if dash == "-" => read()?,
-        words => words.join(" "),
+        words => words.iter().map(|word| word.trim()).collect::<Vec<_>>().join(" "),
     };
     if question.trim().is_empty() {
         return Err(Failure::usage("the question is empty"));

@@ -39,13 +39,16 @@ pub fn run(shared: &Shared, command: CacheCommand) -> Result<Exit, Failure> {
             for entry in &entries {
                 out.text(&format!("{}\n", line(entry)))?;
             }
-            let total = size(entries.iter().map(|entry| entry.bytes).sum());
+            let total = words::bytes(entries.iter().map(|entry| entry.bytes).sum());
             let count = words::plural(entries.len(), "snapshot");
-            out.line(DIM, &format!("{count}, {total} of at most {}, in {folder}", size(LIMIT)))?;
+            out.line(
+                DIM,
+                &format!("{count}, {total} of at most {}, in {folder}", words::bytes(LIMIT)),
+            )?;
         }
         CacheCommand::Clear => {
             let cleared = store.clear().with_context(|| format!("cannot clear {folder}"))?;
-            let (count, bytes) = (words::plural(cleared.0, "file"), size(cleared.1));
+            let (count, bytes) = (words::plural(cleared.0, "file"), words::bytes(cleared.1));
             out.line(DIM, &format!("removed {count}, {bytes}, from {folder}"))?;
         }
     }
@@ -60,15 +63,7 @@ fn line(entry: &Entry) -> String {
         None => "damaged".into(),
     };
     let used = age(entry.used.elapsed().unwrap_or_default());
-    format!("{:>9}  {tokens:>12}  used {used} ago  {:.12}", size(entry.bytes), name)
-}
-
-/// Bytes in the largest unit of which there is at least one.
-pub fn size(bytes: u64) -> String {
-    match [(30, "GiB"), (20, "MiB"), (10, "KiB")].iter().find(|(bits, _)| bytes >> bits > 0) {
-        Some((bits, unit)) => format!("{:.1} {unit}", bytes as f64 / (1u64 << bits) as f64),
-        None => format!("{bytes} B"),
-    }
+    format!("{:>9}  {tokens:>12}  used {used} ago  {:.12}", words::bytes(entry.bytes), name)
 }
 
 /// In the largest unit of which there is at least one.

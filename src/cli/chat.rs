@@ -9,7 +9,7 @@ use super::args::Shared;
 use super::exit::Exit;
 use super::face::sink::Sink;
 use super::repl::command::{self, Command};
-use super::repl::{Repl, room};
+use super::repl::{Repl, line, room};
 use super::session::{self, Session};
 
 /// A prompt where a person types and watches, a list of questions elsewhere.
@@ -25,31 +25,29 @@ pub fn run(shared: &Shared) -> Result<Exit, Failure> {
     if typed { Repl::new(room)?.run() } else { list(room) }
 }
 
-/// Answers a list of questions, one a line; commands work here too. Exits
-/// with the code of the worst turn.
+/// Answers a list of questions, one a line unless a mark makes it go on;
+/// commands work here too. Exits with the code of the worst turn.
 fn list(mut room: room::Room) -> Result<Exit, Failure> {
     let mut worst = Exit::Answered;
-    let mut input = io::stdin().lock();
-    for number in 1.. {
-        let mut line = Vec::new();
-        let read = input.read_until(b'\n', &mut line).context("cannot read standard input")?;
-        if read == 0 {
-            break;
-        }
-        let Ok(line) = String::from_utf8(line) else {
-            let _ = writeln!(io::stderr(), "error: line {number} is not UTF-8 text");
-            worst = worst.max(Exit::Failed);
-            continue;
+    let (mut input, mut number) = (io::stdin().lock(), 0);
+    while let Some(read) = next(&mut input, &mut number).context("cannot read standard input")? {
+        let question = match read {
+            Ok(question) => question,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "error: {error}");
+                worst = worst.max(Exit::Failed);
+                continue;
+            }
         };
-        let line = line.trim_start_matches('\u{feff}').trim();
-        let exit = match command::parse(line) {
-            _ if line.is_empty() => continue,
+        let question = question.trim();
+        let exit = match command::parse(question) {
+            _ if question.is_empty() => continue,
             Some(Command::Exit) => break,
             Some(command) => match room.command(&command)? {
                 true => Exit::Answered,
                 false => Exit::Failed,
             },
-            None => room.ask(line)?,
+            None => room.ask(question)?,
         };
         worst = worst.max(exit);
         if exit == Exit::Interrupted {
@@ -57,4 +55,34 @@ fn list(mut room: room::Room) -> Result<Exit, Failure> {
         }
     }
     Ok(worst)
+}
+
+/// The next question, without the marks that made it several lines long, or
+/// what is wrong with it; none at the end. `number` counts lines.
+fn next(
+    input: &mut impl BufRead,
+    number: &mut usize,
+) -> io::Result<Option<Result<String, String>>> {
+    let (mut text, first) = (String::new(), *number + 1);
+    loop {
+        let mut line = Vec::new();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            return Ok(match text {
+                text if text.is_empty() => None,
+                text if line::is_open(&text) => {
+                    Some(Err(format!("the \"\"\" of line {first} is never closed")))
+                }
+                text => Some(Ok(line::unquote(&text))),
+            });
+        }
+        *number += 1;
+        let Ok(line) = String::from_utf8(line) else {
+            return Ok(Some(Err(format!("line {number} is not UTF-8 text"))));
+        };
+        text += line.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+        if !line::goes_on(&text) {
+            return Ok(Some(Ok(line::unquote(&text))));
+        }
+        text.push('\n');
+    }
 }

@@ -1,5 +1,6 @@
 //! Does a model fit this machine's memory, and how fast could it be?
 
+use crate::hub::Known;
 use crate::llama::LlamaConfig;
 
 /// What the engine needs besides weights and cache: the program, the
@@ -23,6 +24,13 @@ pub struct Shape {
 impl From<&LlamaConfig> for Shape {
     fn from(config: &LlamaConfig) -> Self {
         let LlamaConfig { layers, kv_heads, head_dim, context, .. } = *config;
+        Self { layers, kv_heads, head_dim, context }
+    }
+}
+
+impl From<&Known> for Shape {
+    fn from(known: &Known) -> Self {
+        let Known { layers, kv_heads, head_dim, context, .. } = *known;
         Self { layers, kv_heads, head_dim, context }
     }
 }

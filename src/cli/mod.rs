@@ -6,27 +6,30 @@ pub mod args;
 mod ask;
 mod cache;
 mod chat;
+mod config;
 pub mod conversation;
+mod doctor;
 pub mod exit;
 pub mod face;
 pub mod fit;
 mod interrupt;
 pub mod machine;
 mod model;
+mod models;
 mod pull;
 mod quantize;
 mod remote;
 mod repl;
 mod session;
+mod shell;
 mod source;
 mod template;
 mod test;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use args::{Cli, Command};
 use exit::Exit;
@@ -61,8 +64,8 @@ impl Failure {
 
 /// The program: parses the command line, runs it, and says how it ended.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let (cli, config) = match config::parse(args) {
+        Ok(parsed) => parsed,
         // Help and version are not errors, but clap reports them like one.
         Err(error) => {
             let _ = error.print();
@@ -75,6 +78,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ask { question } => ask::run(&shared, &question),
         Command::Cache { command } => cache::run(&shared, command),
         Command::Quantize(args) => quantize::run(&shared, &args),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Config => config.show(shared.face.color),
+        Command::Doctor => doctor::run(&shared, &config),
+        Command::Man { out } => shell::man(out.as_deref()),
+        Command::Models => models::run(&shared),
         Command::Pull { name } => pull::run(&shared, &name),
         Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
     };
@@ -90,11 +98,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     .into()
 }
 
-/// The name that was probably meant.
+/// The name that was probably meant: most of it is the same.
 fn closest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     names
         .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
-        .filter(|(likeness, _)| *likeness >= 0.5)
+        .filter(|(likeness, _)| *likeness >= 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| known)
+}
+
+/// A path with `~/` at its start is in the home folder.
+fn home(file: &str) -> PathBuf {
+    match (file.strip_prefix("~/"), dirs::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => file.into(),
+    }
 }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
+use super::args::DialectName;
 use super::args::{self, ModelArgs};
+use super::face::words;
 use super::source::{self, Source};
 use super::{cache, conversation, remote, template};
 use crate::agent::prompts::Prompts;
@@ -72,21 +74,46 @@ fn named(path: &Path, shared: &args::Shared) -> Result<Local> {
 }
 
 /// The model that is compiled in.
-#[cfg(feature = "embedded-model")]
 fn embedded(shared: &args::Shared) -> Result<Local> {
-    static BYTES: &[u8] = include_bytes!("../../models/calculator.gguf");
-    let gguf = Gguf::from_bytes(BYTES)?;
+    let gguf = in_the_box()?
+        .context("this build has no model in it: name a Llama model file with --model PATH.gguf")?;
     warn_of_prompts(&gguf, shared);
     Ok(Local::from_gguf(&gguf, shared.model.context)?)
 }
 
-#[cfg(not(feature = "embedded-model"))]
-fn embedded(_: &args::Shared) -> Result<Local> {
-    anyhow::bail!("this build has no model in it: name a Llama model file with --model PATH.gguf")
+/// The file that is compiled in, if one is.
+///
+/// # Errors
+/// It is damaged.
+#[cfg(feature = "embedded-model")]
+pub fn in_the_box() -> Result<Option<Gguf>> {
+    static BYTES: &[u8] = include_bytes!("../../models/calculator.gguf");
+    Ok(Some(Gguf::from_bytes(BYTES)?))
 }
 
-/// Says so if a model was trained with other prompts than it will be given.
+/// The file that is compiled in: none.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "embedded-model"))]
+pub fn in_the_box() -> Result<Option<Gguf>> {
+    Ok(None)
+}
+
+/// Says so if a model was trained with other prompts than it will be given, or
+/// with another dialect: a file that names its prompts was trained with ours,
+/// written in the default dialect.
 fn warn_of_prompts(gguf: &Gguf, shared: &args::Shared) {
+    let own = DialectName::React;
+    let dialect = shared.prompt.dialect.unwrap_or(own);
+    if gguf.text(PROMPTS).is_some() && dialect != own {
+        let (own, other) = (words::dialect(own), words::dialect(dialect));
+        let _ = writeln!(
+            io::stderr(),
+            "warning: this model was trained with the dialect {own}, and --dialect is {other}: \
+             its answers may be wrong or missing"
+        );
+    }
     let given = shared.prompt.prompts.as_deref();
     // Prompts that cannot be read are reported where they are used.
     let given = given.and_then(|folder| Prompts::from_folder(folder).ok()?.hash().ok());

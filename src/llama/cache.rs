@@ -1,137 +1,197 @@
 //! The keys and values of the tokens processed so far.
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Storage, Tensor};
+mod panels;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use candle_core::Result;
 use rayon::prelude::*;
 
 use super::CacheRows;
-use super::ops::values;
+use super::lanes::{Panel, WIDTH};
+use panels::Panels;
 
-/// Rows reserved at first: a short conversation costs a small model little.
+pub use panels::CacheType;
+
+/// Tokens there is room for at first: a short conversation costs a small model
+/// little.
 const FIRST: usize = 1024;
 
-/// Keys and values of every layer, `(kv_heads, capacity, head_dim)` in f32.
-/// Room is made ahead by doubling, so that appending copies only what is new.
+/// Keys and values of every layer, with room for `capacity` tokens, which
+/// doubles as needed. They lie as attention reads them: of each key-value head
+/// the keys with `WIDTH` tokens side by side, `(capacity / WIDTH, head_dim)`
+/// panels, and the values with `WIDTH` dimensions side by side, `(parts,
+/// capacity)` panels, where `parts` of them hold a head.
 pub struct Cache {
-    layers: Vec<(Tensor, Tensor)>,
+    layers: Vec<(Panels, Panels)>,
     length: usize,
     capacity: usize,
     context: usize,
-    shape: (usize, usize),
+    kv_heads: usize,
+    head_dim: usize,
 }
 
 impl Cache {
-    /// An empty cache for up to `context` tokens.
-    pub fn new(layers: usize, kv_heads: usize, head_dim: usize, context: usize) -> Result<Self> {
-        let mut cache = Self {
-            layers: Vec::new(),
-            length: 0,
-            capacity: context.min(FIRST),
-            context,
-            shape: (kv_heads, head_dim),
-        };
-        for _ in 0..layers {
-            cache.layers.push((cache.room()?, cache.room()?));
-        }
-        Ok(cache)
+    /// An empty cache for up to `context` tokens of `kv_heads` heads of
+    /// `head_dim` values.
+    pub fn new(
+        layers: usize,
+        (kv_heads, head_dim): (usize, usize),
+        context: usize,
+        kind: CacheType,
+    ) -> Self {
+        let capacity = context.min(FIRST).next_multiple_of(WIDTH);
+        let mut cache =
+            Self { layers: Vec::new(), length: 0, capacity, context, kv_heads, head_dim };
+        let (keys, values) = (cache.head_of_keys(), cache.parts() * capacity);
+        let room = |panels: usize| Panels::new(kind, kv_heads * panels);
+        cache.layers = (0..layers).map(|_| (room(keys), room(values))).collect();
+        cache
     }
 
-    fn room(&self) -> Result<Tensor> {
-        let (kv_heads, head_dim) = self.shape;
-        Tensor::zeros((kv_heads, self.capacity, head_dim), DType::F32, &Device::Cpu)
+    /// Key-value heads, and the values of each.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.kv_heads, self.head_dim)
+    }
+
+    /// Panels of a head's keys.
+    fn head_of_keys(&self) -> usize {
+        self.capacity / WIDTH * self.head_dim
+    }
+
+    /// Panels that a head's values at one token take.
+    fn parts(&self) -> usize {
+        self.head_dim.div_ceil(WIDTH)
     }
 
     /// Makes room for `more` tokens past the current length.
+    ///
+    /// # Errors
+    /// They do not fit the context.
     pub fn reserve(&mut self, more: usize) -> Result<()> {
-        let needed = self.length + more;
-        if needed <= self.capacity {
+        let needed = self.length.saturating_add(more);
+        if needed <= self.capacity && needed <= self.context {
             return Ok(());
         }
         if needed > self.context {
             candle_core::bail!("{needed} tokens do not fit the context of {}", self.context);
         }
-        let before = self.capacity;
-        self.capacity = needed.next_power_of_two().min(self.context);
-        let grown = self.grown();
-        if grown.is_err() {
-            self.capacity = before;
+        let before = self.held(self.length);
+        self.capacity = needed.next_power_of_two().min(self.context).next_multiple_of(WIDTH);
+        let after = self.held(self.length);
+        let (keys, values) = (self.head_of_keys(), self.parts() * self.capacity);
+        for (old_keys, old_values) in &mut self.layers {
+            let mut new = Panels::new(old_keys.kind(), self.kv_heads * keys);
+            new.copy(&after.0, old_keys, &before.0);
+            *old_keys = new;
+            let mut new = Panels::new(old_values.kind(), self.kv_heads * values);
+            new.copy(&after.1, old_values, &before.1);
+            *old_values = new;
         }
-        self.layers = grown?;
         Ok(())
     }
 
-    fn grown(&self) -> Result<Vec<(Tensor, Tensor)>> {
-        let grow = |old: &Tensor| -> Result<Tensor> {
-            let new = self.room()?;
-            if self.length > 0 {
-                new.slice_set(&old.narrow(1, 0, self.length)?.contiguous()?, 1, 0)?;
-            }
-            Ok(new)
-        };
-        self.layers.iter().map(|(keys, values)| Ok((grow(keys)?, grow(values)?))).collect()
+    /// Where the first `length` tokens are: panels of keys, and of values.
+    fn held(&self, length: usize) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
+        let (head, used) = (self.head_of_keys(), length.div_ceil(WIDTH) * self.head_dim);
+        let keys = (0..self.kv_heads).map(|i| i * head..i * head + used).collect();
+        let parts = 0..self.kv_heads * self.parts();
+        let values = parts.map(|i| i * self.capacity..i * self.capacity + length).collect();
+        (keys, values)
     }
 
     /// Writes the keys and values of new tokens, `(kv_heads, n, head_dim)`,
-    /// behind the current length, and returns those of all tokens up to there.
-    /// They count only after `advance`: until then they may be overwritten.
-    pub fn append(
-        &mut self,
-        layer: usize,
-        keys: &Tensor,
-        values: &Tensor,
-    ) -> Result<(Tensor, Tensor)> {
-        let (all_keys, all_values) = &self.layers[layer];
-        all_keys.slice_set(keys, 1, self.length)?;
-        all_values.slice_set(values, 1, self.length)?;
-        let total = self.length + keys.dim(1)?;
-        Ok((all_keys.narrow(1, 0, total)?, all_values.narrow(1, 0, total)?))
+    /// behind the current length. They count only after `advance`: until then
+    /// they may be overwritten.
+    pub fn append(&mut self, layer: usize, keys: &[f32], values: &[f32]) {
+        let (head_dim, length, capacity) = (self.head_dim, self.length, self.capacity);
+        let (head, parts) = (self.head_of_keys(), self.parts());
+        let n = keys.len() / (self.kv_heads * head_dim);
+        // The head, the token and the dimension of each value in turn.
+        let places = (0..self.kv_heads).flat_map(|i| {
+            (length..length + n).flat_map(move |at| (0..head_dim).map(move |d| (i, at, d)))
+        });
+        let (all_keys, all_values) = &mut self.layers[layer];
+        let key = |(i, at, d)| (i * head + at / WIDTH * head_dim + d) * WIDTH + at % WIDTH;
+        all_keys.put(places.clone().map(key).zip(keys));
+        let value = |(i, at, d)| ((i * parts + d / WIDTH) * capacity + at) * WIDTH + d % WIDTH;
+        all_values.put(places.map(value).zip(values));
     }
 
-    /// A copy of the first `length` tokens: for every layer the keys and then
-    /// the values, `(kv_heads, length, head_dim)`, f32, little-endian.
+    /// A head's keys of the first `length` tokens, and a few more.
+    pub fn keys(&self, layer: usize, head: usize, length: usize) -> Cow<'_, [Panel]> {
+        let start = head * self.head_of_keys();
+        self.layers[layer].0.get(start..start + length.div_ceil(WIDTH) * self.head_dim)
+    }
+
+    /// A part of a head's values of the first `length` tokens.
+    pub fn values(
+        &self,
+        layer: usize,
+        head: usize,
+        part: usize,
+        length: usize,
+    ) -> Cow<'_, [Panel]> {
+        let start = (head * self.parts() + part) * self.capacity;
+        self.layers[layer].1.get(start..start + length)
+    }
+
+    /// A copy of the first `length` tokens: for every layer the panels of keys
+    /// and then those of values, little-endian.
+    ///
+    /// # Errors
+    /// The cache holds fewer.
     pub fn export(&self, length: usize) -> Result<CacheRows> {
         if length > self.length {
             candle_core::bail!("{length} tokens of a cache that holds {}", self.length);
         }
-        let mut bytes = vec![0; self.bytes(length)];
-        let (head, room) = (length * self.shape.1, self.capacity * self.shape.1);
-        let mut heads = bytes.chunks_exact_mut((head * size_of::<f32>()).max(1));
-        for tensor in self.layers.iter().flat_map(|(keys, values)| [keys, values]) {
-            let (storage, layout) = tensor.storage_and_layout();
-            let Storage::Cpu(storage) = &*storage else {
-                candle_core::bail!("the cache is on the CPU");
-            };
-            for (from, to) in values(storage, layout)?.chunks_exact(room).zip(&mut heads) {
-                for (to, from) in to.as_chunks_mut().0.iter_mut().zip(&from[..head]) {
-                    *to = from.to_le_bytes();
+        let (keys, values) = self.held(length);
+        let mut bytes = Vec::with_capacity(self.bytes(length));
+        for (all_keys, all_values) in &self.layers {
+            let start = bytes.len();
+            all_keys.write(&keys, &mut bytes);
+            // What is past the last token is whatever was there before.
+            let value = all_keys.kind().bytes();
+            let panels = bytes[start..].chunks_exact_mut(WIDTH * value);
+            let used = length.div_ceil(WIDTH) * self.head_dim;
+            for (i, panel) in panels.enumerate().filter(|_| length % WIDTH > 0) {
+                if i % used >= used - self.head_dim {
+                    panel[length % WIDTH * value..].fill(0);
                 }
             }
+            all_values.write(&values, &mut bytes);
         }
         Ok(CacheRows { tokens: length, bytes })
     }
 
     /// Holds exactly the tokens that were exported by a cache of this shape.
+    ///
+    /// # Errors
+    /// They are of another shape, or do not fit the context.
     pub fn import(&mut self, rows: &CacheRows) -> Result<()> {
         if rows.tokens > self.context || rows.bytes.len() != self.bytes(rows.tokens) {
             candle_core::bail!("{} bytes are not {} tokens", rows.bytes.len(), rows.tokens);
         }
         self.length = 0;
         self.reserve(rows.tokens)?;
-        let (head, room) = (rows.tokens * self.shape.1, self.capacity * self.shape.1);
-        let part = (rows.bytes.len() / self.layers.len() / 2).max(1);
-        let parts: Vec<_> = rows.bytes.chunks_exact(part).collect();
-        self.layers.par_iter().zip(parts.par_chunks(2)).try_for_each(
-            |((keys, values), parts)| {
-                keys.inplace_op1(&Put { bytes: parts[0], head, room })?;
-                values.inplace_op1(&Put { bytes: parts[1], head, room })
+        let (keys, values) = self.held(rows.tokens);
+        let part = (rows.bytes.len() / self.layers.len()).max(1);
+        self.layers.par_iter_mut().zip(rows.bytes.par_chunks(part)).for_each(
+            |((all_keys, all_values), bytes)| {
+                let rest = all_keys.read(&keys, bytes);
+                all_values.read(&values, rest);
             },
-        )?;
+        );
         self.length = rows.tokens;
         Ok(())
     }
 
+    /// Bytes of an export.
     fn bytes(&self, tokens: usize) -> usize {
-        let (kv_heads, head_dim) = self.shape;
-        self.layers.len() * 2 * kv_heads * tokens * head_dim * size_of::<f32>()
+        let panels = tokens.div_ceil(WIDTH) * self.head_dim + tokens * self.parts();
+        let value = self.layers.first().map_or(0, |(keys, _)| keys.kind().bytes());
+        self.layers.len() * self.kv_heads * panels * WIDTH * value
     }
 
     /// Keeps `more` tokens that were appended to every layer.
@@ -147,33 +207,5 @@ impl Cache {
     /// Tokens that count.
     pub fn len(&self) -> usize {
         self.length
-    }
-}
-
-/// Writes exported values to the start of each head.
-struct Put<'a> {
-    bytes: &'a [u8],
-    /// Values of a head, and the room there is for them.
-    head: usize,
-    room: usize,
-}
-
-impl InplaceOp1 for Put<'_> {
-    fn name(&self) -> &'static str {
-        "put"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (CpuStorage::F32(all), Some((start, end))) = (storage, layout.contiguous_offsets())
-        else {
-            candle_core::bail!("contiguous f32 is needed");
-        };
-        let heads = self.bytes.chunks_exact((self.head * size_of::<f32>()).max(1));
-        for (to, from) in all[start..end].chunks_exact_mut(self.room).zip(heads) {
-            for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
-                *to = f32::from_le_bytes(*from);
-            }
-        }
-        Ok(())
     }
 }

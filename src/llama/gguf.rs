@@ -177,8 +177,8 @@ impl Gguf {
         hash.finalize().into()
     }
 
-    /// A tensor of exactly this shape, still quantized, on the CPU.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<QTensor, ModelError> {
+    /// How a tensor of exactly this shape is quantized, and its bytes.
+    pub fn blocks(&self, name: &str, shape: &[usize]) -> Result<(GgmlDType, &[u8]), ModelError> {
         let tensor = self
             .tensors
             .get(name)
@@ -189,7 +189,12 @@ impl Gguf {
                 tensor.shape
             )));
         }
-        let bytes = &self.bytes[tensor.start..tensor.start + tensor.bytes];
+        Ok((tensor.kind, &self.bytes[tensor.start..tensor.start + tensor.bytes]))
+    }
+
+    /// A tensor of exactly this shape, still quantized, on the CPU.
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<QTensor, ModelError> {
+        let (kind, bytes) = self.blocks(name, shape)?;
         // candle reinterprets the bytes as blocks that hold f32 or f16 fields.
         // Bytes compiled into the program may lie at any address.
         let mut copy = Vec::new();
@@ -201,7 +206,7 @@ impl Gguf {
             copy[offset..offset + bytes.len()].copy_from_slice(bytes);
             &copy[offset..offset + bytes.len()]
         };
-        let storage = QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, tensor.kind)?;
+        let storage = QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, kind)?;
         Ok(QTensor::new(storage, shape)?)
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{Device, Module, Tensor};
 
 use super::error::ModelError;
 use super::gguf::Gguf;
-use super::q8::Q8Matrix;
+use super::matrix::Matrix;
 
 /// How weights are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +20,8 @@ pub enum Precision {
 
 /// A matrix to multiply rows with.
 pub(super) enum Linear {
-    /// `(in, out)`, a view of the file's `(out, in)`; for single rows also as
-    /// it is in the file, where that is Q8_0.
-    Float(Tensor, Option<Q8Matrix>),
+    /// Exactly what the file says, and rows that do not depend on each other.
+    Float(Matrix),
     /// Matrices whose results stand side by side.
     Quantized(Vec<QMatMul>),
 }
@@ -31,8 +30,7 @@ impl Linear {
     /// `(n, in)` to `(n, out)`.
     pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
-            Self::Float(_, Some(q8)) if x.dim(0)? == 1 => q8.multiply(x),
-            Self::Float(matrix, _) => x.matmul(matrix),
+            Self::Float(matrix) => matrix.multiply(x),
             Self::Quantized(parts) => match &parts[..] {
                 [only] => only.forward(x),
                 parts => {
@@ -72,12 +70,7 @@ impl Loader<'_> {
                 tensors.into_iter().map(|tensor| QMatMul::QTensor(Arc::new(tensor))).collect(),
             ),
             Precision::Float => {
-                let q8 = Q8Matrix::new(&tensors.iter().collect::<Vec<_>>())?;
-                let parts = tensors
-                    .iter()
-                    .map(|tensor| tensor.dequantize(&Device::Cpu))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Linear::Float(Tensor::cat(&parts, 0)?.t()?, q8)
+                Linear::Float(Matrix::new(&tensors.iter().collect::<Vec<_>>(), columns)?)
             }
         })
     }

@@ -1,14 +1,17 @@
 //! The model: a Llama read from a GGUF file, and the engines that run it.
 
+mod attention;
 mod cache;
 pub mod config;
 pub mod convert;
+pub mod cuda;
 pub mod error;
 pub mod gguf;
+mod lanes;
 mod linear;
+mod matrix;
 mod ops;
 pub mod portable;
-mod q8;
 pub mod threads;
 pub mod tokenizer;
 

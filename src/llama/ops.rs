@@ -5,8 +5,7 @@
 mod plain;
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, InplaceOp1, Layout, Result, Shape, Tensor,
-    WithDType,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, WithDType,
 };
 use rayon::prelude::*;
 
@@ -29,16 +28,17 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() { x.apply_op1_no_bwd(&Swiglu) } else { plain::swiglu(x) }
 }
 
-/// Turns scores `(groups, m·n, total)` into attention weights in place. Row
-/// `i` of each `n` belongs to the `i`-th of the last `n` of `total` tokens and
-/// sees the tokens up to its own; scores are multiplied by `scale` first.
-pub fn causal_softmax(scores: Tensor, n: usize, scale: f64) -> Result<Tensor> {
-    if scores.device().is_cpu() {
-        scores.inplace_op1(&CausalSoftmax { n, scale: scale as f32 })?;
-        Ok(scores)
-    } else {
-        plain::causal_softmax(&scores, n, scale)
+/// Turns the scores of a token into attention weights: those of the first
+/// `seen` tokens, multiplied by `scale` first, and 0 for those it does not see.
+pub(super) fn softmax(scores: &mut [f32], seen: usize, scale: f32) {
+    let (seen, unseen) = scores.split_at_mut(seen);
+    let top = seen.iter().fold(f32::NEG_INFINITY, |top, &score| top.max(score));
+    for score in seen.iter_mut() {
+        *score = exp((*score - top) * scale);
     }
+    let factor = 1.0 / sum(seen, |value| value);
+    seen.iter_mut().for_each(|score| *score *= factor);
+    unseen.fill(0.0);
 }
 
 /// Takes `heads` heads out of the columns from `offset` of `x (n, width)`, as
@@ -68,6 +68,15 @@ pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a
         candle_core::bail!("contiguous f32 is needed");
     };
     Ok(&all[start..end])
+}
+
+/// Gives a contiguous tensor's f32 values to `use_them`.
+pub(super) fn with_values<T>(tensor: &Tensor, use_them: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        candle_core::bail!("the values are not on the CPU");
+    };
+    Ok(use_them(values(storage, layout)?))
 }
 
 /// Applies `each` to the rows of `output`, in parallel where that pays.
@@ -133,36 +142,6 @@ impl CustomOp1 for Swiglu {
             }
         });
         Ok((f32::to_cpu_storage_owned(output), (n, half).into()))
-    }
-}
-
-struct CausalSoftmax {
-    n: usize,
-    scale: f32,
-}
-
-impl InplaceOp1 for CausalSoftmax {
-    fn name(&self) -> &'static str {
-        "causal-softmax"
-    }
-
-    fn cpu_fwd(&self, scores: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (_, _, total) = layout.shape().dims3()?;
-        let (CpuStorage::F32(all), Some((start, end))) = (scores, layout.contiguous_offsets())
-        else {
-            candle_core::bail!("contiguous f32 is needed");
-        };
-        each_row(&mut all[start..end], total, |i, row| {
-            let (seen, unseen) = row.split_at_mut(total - self.n + i % self.n + 1);
-            let top = seen.iter().fold(f32::NEG_INFINITY, |top, &score| top.max(score));
-            for score in seen.iter_mut() {
-                *score = exp((*score - top) * self.scale);
-            }
-            let factor = 1.0 / sum(seen, |value| value);
-            seen.iter_mut().for_each(|score| *score *= factor);
-            unseen.fill(0.0);
-        });
-        Ok(())
     }
 }
 
@@ -269,9 +248,13 @@ mod tests {
                 &plain::rms_norm(&x, &weight, 1e-5).unwrap(),
             );
             assert_close(&swiglu(&x).unwrap(), &plain::swiglu(&x).unwrap());
-            let scores = random((2, 3 * n, n + 5));
+            let scores = random((1, n, n + 5));
             let expected = plain::causal_softmax(&scores, n, 0.25).unwrap();
-            assert_close(&causal_softmax(scores, n, 0.25).unwrap(), &expected);
+            let mut rows = scores.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            for (i, row) in rows.chunks_exact_mut(n + 5).enumerate() {
+                softmax(row, 6 + i, 0.25);
+            }
+            assert_close(&Tensor::from_vec(rows, (1, n, n + 5), &Device::Cpu).unwrap(), &expected);
             for (rotate, pairs) in [(true, 8), (true, 3), (false, 8)] {
                 let part = Heads { offset: 16, heads: 2, head_dim: 16, rotate };
                 let (cos, sin) = (random((n, pairs)), random((n, pairs)));

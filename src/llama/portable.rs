@@ -8,13 +8,14 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::cache::Cache;
+use super::attention::{Queries, attention};
+use super::cache::{Cache, CacheType};
 use super::config::{LlamaConfig, Rope};
 use super::error::ModelError;
 use super::gguf::Gguf;
 use super::linear::{Linear, Loader};
+use super::matrix::Matrix;
 use super::ops::{self, Heads};
-use super::q8::Q8Matrix;
 use super::{CacheRows, Forward, Want};
 use crate::chat::Cancel;
 
@@ -31,7 +32,7 @@ const LAYER_WORK: usize = 4_000_000_000;
 /// A Llama on the CPU.
 pub struct Portable {
     config: LlamaConfig,
-    embedding: Embedding,
+    embedding: Arc<QTensor>,
     layers: Vec<Layer>,
     norm: Tensor,
     /// Where the embedding is the output matrix too, they share their memory.
@@ -51,11 +52,6 @@ struct Layer {
     /// Gate and value side by side.
     gate_up: Linear,
     down: Linear,
-}
-
-enum Embedding {
-    Float(Tensor),
-    Quantized(Arc<QTensor>),
 }
 
 impl Portable {
@@ -99,23 +95,27 @@ impl Portable {
         let layers: Vec<Result<Layer, ModelError>> =
             (0..config.layers).into_par_iter().map(layer).collect();
         let layers = layers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let rows = Arc::new(gguf.tensor("token_embd.weight", &[vocab, dim])?);
-        let embedding = match precision {
-            Precision::Float => Embedding::Float(rows.dequantize(&Device::Cpu)?),
-            Precision::Quantized => Embedding::Quantized(rows.clone()),
-        };
-        let output = match (&embedding, config.tied) {
-            (_, false) => load.linear(&[("output.weight".into(), vocab)], dim)?,
-            (Embedding::Float(all), true) => Linear::Float(all.t()?, Q8Matrix::new(&[&rows])?),
-            (Embedding::Quantized(_), true) => Linear::Quantized(vec![QMatMul::QTensor(rows)]),
+        let embedding = Arc::new(gguf.tensor("token_embd.weight", &[vocab, dim])?);
+        let output = match (config.tied, precision) {
+            (false, _) => load.linear(&[("output.weight".into(), vocab)], dim)?,
+            (true, Precision::Float) => Linear::Float(Matrix::new(&[&embedding], dim)?),
+            (true, Precision::Quantized) => {
+                Linear::Quantized(vec![QMatMul::QTensor(embedding.clone())])
+            }
         };
         let factors = match config.rope.factors {
             true => Some(load.vector("rope_freqs.weight", config.rope.dims / 2)?.to_vec1()?),
             false => None,
         };
         let norm = load.vector("output_norm.weight", dim)?;
-        let cache = Cache::new(config.layers, config.kv_heads, config.head_dim, config.context)?;
-        let fingerprint = fingerprint(gguf, precision);
+        // Where activations are rounded to 8 bits, 11 are enough for what they become.
+        let kind = match precision {
+            Precision::Float => CacheType::F32,
+            Precision::Quantized => CacheType::F16,
+        };
+        let heads = (config.kv_heads, config.head_dim);
+        let cache = Cache::new(config.layers, heads, config.context, kind);
+        let fingerprint = fingerprint(gguf, precision, kind);
         Ok(Self { embedding, layers, norm, output, factors, cache, config, fingerprint })
     }
 
@@ -135,10 +135,7 @@ impl Portable {
         }
         self.cache.reserve(n)?;
         let ids = Tensor::new(tokens, &Device::Cpu)?;
-        let mut x = match &self.embedding {
-            Embedding::Float(rows) => rows.index_select(&ids, 0)?,
-            Embedding::Quantized(rows) => rows.embedding(&ids)?,
-        };
+        let mut x = self.embedding.embedding(&ids)?;
         let wanted = want.rows(n);
         let turn = Turn::new(&self.config.rope, self.factors.as_deref(), self.cache.len(), n)?;
         for i in 0..self.layers.len() {
@@ -170,17 +167,18 @@ impl Portable {
         };
         let keys = part(heads, kv_heads, true)?;
         let values = part(heads + kv_heads, kv_heads, false)?;
-        let (keys, values) = self.cache.append(i, &keys, &values)?;
+        ops::with_values(&keys, |keys| {
+            ops::with_values(&values, |values| self.cache.append(i, keys, values))
+        })??;
         if rows == 0 {
             return Ok(x.narrow(0, 0, 0)?);
         }
-        let queries = part(0, heads, true)?.narrow(1, n - rows, rows)?.contiguous()?;
-        // Queries that share a key-value head are rows of one product.
-        let queries = queries.reshape((kv_heads, heads / kv_heads * rows, head_dim))?;
-        let scores = queries.matmul(&keys.transpose(1, 2)?)?;
-        let scores = ops::causal_softmax(scores, rows, 1.0 / (head_dim as f64).sqrt())?;
-        let mixed = scores.matmul(&values)?.reshape((heads, rows, head_dim))?;
-        let mixed = mixed.transpose(0, 1)?.reshape((rows, heads * head_dim))?;
+        let queries = part(0, heads, true)?;
+        let mixed = ops::with_values(&queries, |values| {
+            let queries = Queries { values, heads, tokens: n, total: self.cache.len() + n };
+            attention(&queries, rows, &self.cache, i)
+        })?;
+        let mixed = Tensor::from_vec(mixed, (rows, heads * head_dim), &Device::Cpu)?;
         let x = (x.narrow(0, n - rows, rows)? + layer.attention_output.forward(&mixed)?)?;
         let inner = layer.gate_up.forward(&ops::rms_norm(&x, &layer.ffn_norm, eps)?)?;
         Ok((&x + layer.down.forward(&ops::swiglu(&inner)?)?)?)
@@ -231,16 +229,19 @@ impl Forward for Portable {
 
 /// The sources that decide what the cache holds, so that rows computed by
 /// other sources are never taken for these.
-const SOURCES: [&str; 5] = [
-    include_str!("portable.rs"),
+const SOURCES: [&str; 8] = [
+    include_str!("attention.rs"),
     include_str!("cache.rs"),
+    include_str!("cache/panels.rs"),
+    include_str!("lanes.rs"),
     include_str!("linear.rs"),
+    include_str!("matrix.rs"),
     include_str!("ops.rs"),
-    include_str!("q8.rs"),
+    include_str!("portable.rs"),
 ];
 
 /// All that decides what the cache holds besides the tokens.
-fn fingerprint(gguf: &Gguf, precision: Precision) -> String {
+fn fingerprint(gguf: &Gguf, precision: Precision, kind: CacheType) -> String {
     // The vector instructions decide the order of additions.
     #[cfg(target_arch = "x86_64")]
     let processor = [
@@ -254,7 +255,7 @@ fn fingerprint(gguf: &Gguf, precision: Precision) -> String {
     SOURCES.iter().for_each(|source| sources.update(source));
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        "portable {version} {:x?}, cache f32, weights {precision:?}, on {processor:?}, of {:x?}",
+        "portable {version} {:x?}, cache {kind:?}, weights {precision:?}, on {processor:?}, of {:x?}",
         sources.finalize(),
         gguf.identity()
     )
@@ -271,24 +272,33 @@ impl Turn {
     /// For `n` tokens from position `start`.
     fn new(rope: &Rope, factors: Option<&[f32]>, start: usize, n: usize) -> Result<Self> {
         let pairs = rope.dims / 2;
-        let frequencies: Vec<f64> = (0..pairs)
-            .map(|i| {
-                let factor = factors.map_or(1.0, |factors| f64::from(factors[i]));
-                let exponent = -2.0 * i as f64 / rope.dims as f64;
-                f64::from(rope.base).powf(exponent) / (factor * f64::from(rope.scale))
-            })
-            .collect();
-        let angles = (start..start + n)
-            .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f));
-        let (sin, cos): (Vec<f32>, Vec<f32>) = angles
-            .map(|angle| {
-                let (sin, cos) = angle.sin_cos();
-                (sin as f32, cos as f32)
-            })
-            .unzip();
+        let (cos, sin) = turns(rope, factors, start, n);
         Ok(Self {
             cos: Tensor::from_vec(cos, (n, pairs), &Device::Cpu)?,
             sin: Tensor::from_vec(sin, (n, pairs), &Device::Cpu)?,
         })
     }
+}
+
+/// Cosines and sines, `(n, pairs)`, of `n` positions from `start`.
+pub(super) fn turns(
+    rope: &Rope,
+    factors: Option<&[f32]>,
+    start: usize,
+    n: usize,
+) -> (Vec<f32>, Vec<f32>) {
+    let frequencies: Vec<f64> = (0..rope.dims / 2)
+        .map(|i| {
+            let factor = factors.map_or(1.0, |factors| f64::from(factors[i]));
+            let exponent = -2.0 * i as f64 / rope.dims as f64;
+            f64::from(rope.base).powf(exponent) / (factor * f64::from(rope.scale))
+        })
+        .collect();
+    (start..start + n)
+        .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
+        .map(|angle| {
+            let (sin, cos) = angle.sin_cos();
+            (cos as f32, sin as f32)
+        })
+        .unzip()
 }

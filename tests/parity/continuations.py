@@ -9,20 +9,9 @@ FOLDER/continuations.json.
 
 import json
 import sys
-import urllib.request
 from pathlib import Path
 
-import xllamacpp
-
-
-def serve(model, context):
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = model
-    parameters.n_ctx = context
-    parameters.n_parallel = 1
-    parameters.warmup = False
-    parameters.cpuparams.n_threads = 2
-    return xllamacpp.Server(parameters)
+from server import post, serve
 
 
 def continuation(server, prompt, length):
@@ -34,13 +23,7 @@ def continuation(server, prompt, length):
         "repeat_penalty": 1,
         "return_tokens": True,
     }
-    request = urllib.request.Request(
-        server.listening_address + "/completion",
-        json.dumps(body).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)["tokens"]
+    return post(server, "/completion", body)["tokens"]
 
 
 def main():

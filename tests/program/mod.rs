@@ -3,8 +3,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
-use std::fs;
 use std::path::PathBuf;
+use std::{env, fs, process};
 
 use assert_cmd::Command;
 use tempfile::TempDir;
@@ -37,9 +37,26 @@ impl Place {
     }
 }
 
+/// Keeps the settings of whoever runs the tests away from the program.
+pub fn unset(command: &mut process::Command) -> &mut process::Command {
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("AGENT_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("AGENT_CONFIG", "")
+}
+
+/// The program with nobody's settings.
+pub fn process() -> process::Command {
+    let mut command = process::Command::new(assert_cmd::cargo::cargo_bin("agent"));
+    unset(&mut command);
+    command
+}
+
 /// The program with arguments, and no wishes about colour in its environment.
 pub fn agent(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("agent").expect("the program");
+    let mut command = Command::from_std(process());
     command.args(args);
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(name);

@@ -18,7 +18,7 @@ impl Terminal {
     /// None where there is no way to make a terminal.
     pub fn open(folder: &Path, args: &str) -> Option<Self> {
         let program = assert_cmd::cargo::cargo_bin("agent");
-        let mut child = Command::new("script")
+        let mut child = crate::program::unset(&mut Command::new("script"))
             .args(["-qec", &format!("exec {} {args}", program.display()), "/dev/null"])
             .env("XDG_STATE_HOME", folder)
             .env("TERM", "xterm")

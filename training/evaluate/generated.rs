@@ -25,6 +25,7 @@ mod generate {
     pub mod phrases;
     pub mod rng;
     pub mod slot;
+    pub mod spelling;
     pub mod system;
     pub mod template;
     pub mod term;

@@ -19,6 +19,7 @@ mod rng;
 mod sample;
 mod shard;
 mod slot;
+mod spelling;
 mod system;
 mod template;
 mod term;

@@ -4,9 +4,9 @@
 use anyhow::{Context, Result, bail};
 
 use super::hand::Hand;
-use super::number;
 use super::rng::Rng;
 use super::slot::{Slots, Sort, Value};
+use super::spelling::ordinal;
 use super::template::{Node, Pattern};
 
 /// A pattern as a person types it. Slots come between marks, so that noise
@@ -22,7 +22,7 @@ pub fn ask(pattern: &Pattern, slots: &Slots, rng: &mut Rng) -> Result<String> {
                 let text = match filter.as_str() {
                     "" => value.surface.clone(),
                     "cap" => capital(&value.surface),
-                    "th" => number::ordinal(&value.fields[0], rng)?,
+                    "th" => ordinal(&value.fields[0], rng)?,
                     "raw" => value.fields.join(", "),
                     _ => field(value, filter)?,
                 };

@@ -78,9 +78,12 @@ impl Template {
                 match frames(&renderer, role, system).and_then(|gaps| Self::cut(gaps, role, source))
                 {
                     Ok(template) => return Ok(template),
-                    // Without the role, a template fails at something else.
-                    Err(error) if system => failure = Some(error),
-                    Err(_) => {}
+                    // What stands in the way where the role itself does not.
+                    Err(error) => match failure {
+                        Some(TemplateError::Unrenderable(_)) | None => failure = Some(error),
+                        Some(_) if system => failure = Some(error),
+                        Some(_) => {}
+                    },
                 }
             }
         }

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use crate::agent::Options;
 use crate::cli::args::{self, DialectName};
+use crate::cli::face::words;
 
 /// Options that a file sets; what it does not name is as the command line says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -121,11 +122,7 @@ impl Settings {
             Room::Total(tokens) => tokens.to_string(),
             Room::BesideSystem(tokens) => format!("+{tokens}"),
         });
-        let dialect = self.dialect.map(|dialect| match dialect {
-            DialectName::React => "react",
-            DialectName::Llama2 => "llama-2",
-            DialectName::Template => "template",
-        });
+        let dialect = self.dialect.map(words::dialect);
         [
             line("memory", self.memory),
             line("max-steps", self.max_steps),

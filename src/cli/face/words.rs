@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::agent::event::{Forgot, NoAnswer, Outcome, Stop};
 use crate::agent::step::Why;
+use crate::cli::args::DialectName;
 use crate::llm::Stats;
 
 /// The name of a `Stop` in traces, JSON lines and conversation files.
@@ -28,6 +29,15 @@ pub fn no_answer(why: NoAnswer) -> &'static str {
     match why {
         NoAnswer::Stopped(reason) => stop(reason),
         NoAnswer::Unreadable(_) => "unreadable",
+    }
+}
+
+/// The name of a dialect, as it is written in flags and files.
+pub fn dialect(dialect: DialectName) -> &'static str {
+    match dialect {
+        DialectName::React => "react",
+        DialectName::Llama2 => "llama-2",
+        DialectName::Template => "template",
     }
 }
 
@@ -69,6 +79,14 @@ pub fn seconds(time: Duration) -> String {
     match time.as_secs_f64() {
         short if short < 0.1 => format!("{:.0} ms", short * 1000.0),
         long => format!("{long:.2} s"),
+    }
+}
+
+/// Bytes in the largest unit of which there is at least one.
+pub fn bytes(bytes: u64) -> String {
+    match [(30, "GiB"), (20, "MiB"), (10, "KiB")].iter().find(|(bits, _)| bytes >> bits > 0) {
+        Some((bits, unit)) => format!("{:.1} {unit}", bytes as f64 / (1u64 << bits) as f64),
+        None => format!("{bytes} B"),
     }
 }
 

@@ -1,16 +1,9 @@
 //! What a download takes, and what would take less.
 
 use super::room::Room;
-use crate::cli::cache::size;
-use crate::cli::fit::{Fit, Need, Shape, fit};
+use crate::cli::face::words::bytes as size;
+use crate::cli::fit::{Fit, Need, fit};
 use crate::hub::{KNOWN, Known, Spec};
-
-impl From<&Known> for Shape {
-    fn from(known: &Known) -> Self {
-        let Known { layers, kv_heads, head_dim, context, .. } = *known;
-        Self { layers, kv_heads, head_dim, context }
-    }
-}
 
 /// A download, before it begins.
 pub struct Plan<'a> {

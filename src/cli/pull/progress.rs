@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use crate::cli::cache::size;
 use crate::cli::face::sink::{DIM, Sink};
+use crate::cli::face::words::bytes as size;
 use crate::hub::Event;
 
 /// Between two lines on a terminal.

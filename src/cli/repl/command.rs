@@ -24,7 +24,7 @@ pub const COMMANDS: [(&str, &str); 8] = [
     ("/why", "show the exact prompt, with the tokens of each part"),
     ("/stats", "show what the replies so far have cost"),
     ("/save FILE", "write the conversation as a file that `agent test` runs"),
-    ("/exit", "leave (also Ctrl-D)"),
+    ("/exit", "leave (also /quit and Ctrl-D)"),
 ];
 
 /// The commands without what follows them.

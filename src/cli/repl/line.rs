@@ -23,11 +23,13 @@ impl Line {
 }
 
 /// More lines belong to the question that `text` begins.
-fn goes_on(text: &str) -> bool {
-    match text.matches(QUOTE).count() % 2 {
-        1 => true,
-        _ => text.ends_with('\\') && !text.ends_with("\\\\"),
-    }
+pub fn goes_on(text: &str) -> bool {
+    is_open(text) || text.ends_with('\\') && !text.ends_with("\\\\")
+}
+
+/// A `"""` has not been closed yet.
+pub fn is_open(text: &str) -> bool {
+    text.matches(QUOTE).count() % 2 == 1
 }
 
 /// The question without the marks that made it several lines long.

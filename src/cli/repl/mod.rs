@@ -1,7 +1,7 @@
 //! The prompt where questions are typed.
 
 pub mod command;
-mod line;
+pub mod line;
 pub mod room;
 mod why;
 
@@ -44,8 +44,7 @@ impl Repl {
     /// Reads and answers until the person leaves.
     pub fn run(mut self) -> Result<Exit, Failure> {
         let version = env!("CARGO_PKG_VERSION");
-        let hello =
-            format!("llama-agent {version}: type a question, /help for help, Ctrl-D to leave");
+        let hello = format!("agent {version}: type a question, /help for help, Ctrl-D to leave");
         self.room.out.line(DIM, &hello)?;
         let mut leaving = false;
         loop {

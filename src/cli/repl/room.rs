@@ -3,7 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -11,12 +11,12 @@ use super::command::{self, Command};
 use super::why;
 use crate::agent::Options;
 use crate::cli::args::{DialectName, Shared};
-use crate::cli::closest;
 use crate::cli::conversation::{Record, Settings, save};
 use crate::cli::exit::Exit;
 use crate::cli::face::sink::{DIM, STRONG, Sink, WRONG};
 use crate::cli::face::words;
 use crate::cli::session::Session;
+use crate::cli::{closest, home};
 use crate::llm::Stats;
 
 /// A session, what happened in it, and where commands answer.
@@ -80,7 +80,7 @@ impl Room {
             Command::Save(file) => return self.save(file),
             Command::Exit => {}
             Command::Unknown(name) => {
-                let hint = match closest(name, command::names()) {
+                let hint = match closest(name, command::names().chain(["/quit"])) {
                     Some(meant) => format!("did you mean {meant}?"),
                     None => "/help shows all".into(),
                 };
@@ -159,13 +159,5 @@ fn settings(options: &Options, shared: &Shared) -> Settings {
         dialect: shared.prompt.dialect.filter(|name| *name != DialectName::Template),
         system: shared.prompt.system.clone(),
         ..Settings::default()
-    }
-}
-
-/// A path with `~/` at its start is in the home folder.
-fn home(file: &str) -> PathBuf {
-    match (file.strip_prefix("~/"), dirs::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => file.into(),
     }
 }

@@ -28,6 +28,7 @@ const NF4: [f32; 16] = [
 ];
 
 /// A sign, two bits of exponent and one of mantissa, in twelfths of the largest.
+/// (bitsandbytes' own code is of two minds about the sign of the second zero.)
 const FP4: [f32; 16] = [
     0.0,
     0.062_5 / 12.0,

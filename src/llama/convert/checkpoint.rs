@@ -234,10 +234,9 @@ impl Checkpoint {
     }
 
     fn read(&self, stored: &Stored, from: usize, length: usize) -> Result<Vec<u8>, ConvertError> {
-        let (path, mut file) = match &self.shards[stored.shard] {
-            (path, file) => (path, file),
-        };
+        let (path, file) = &self.shards[stored.shard];
         let mut bytes = vec![0; length];
+        let mut file = file;
         file.seek(SeekFrom::Start(stored.start + from as u64))
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(|source| ConvertError::Unreadable { path: path.clone(), source })?;

@@ -14,6 +14,7 @@ pub fn swiglu(x: &Tensor) -> Result<Tensor> {
     x.narrow(D::Minus1, 0, half)?.silu()? * x.narrow(D::Minus1, half, half)?
 }
 
+#[cfg(test)]
 pub fn causal_softmax(scores: &Tensor, n: usize, scale: f64) -> Result<Tensor> {
     let (groups, rows, total) = scores.dims3()?;
     let hidden: Vec<f32> = (0..n)

@@ -1,0 +1,357 @@
+//! Which kernels a pass launches, with what: plain data, made once.
+
+use super::kernels::{MOST_COLUMNS, Role, SPLIT, compiled_columns};
+use super::layout::{COLUMNS, Format, ROWS};
+use super::memory::{layer_cache, pieces};
+use crate::llama::LlamaConfig;
+
+/// One launch. Arguments are structures as the kernel declares them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Launch {
+    pub(super) kernel: String,
+    pub(super) grid: (u32, u32),
+    pub(super) threads: u32,
+    pub(super) shared: u32,
+    pub(super) arguments: Vec<Vec<u64>>,
+}
+
+/// Writes a C structure: each field at the next multiple of its size.
+#[derive(Default)]
+struct Structure(Vec<u8>);
+
+impl Structure {
+    fn pointer(mut self, value: u64) -> Self {
+        self.0.resize(self.0.len().next_multiple_of(8), 0);
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn pointers(self, values: [u64; 3]) -> Self {
+        values.into_iter().fold(self, Self::pointer)
+    }
+
+    /// No size of a model comes near 2^31.
+    fn int(mut self, value: usize) -> Self {
+        self.0.extend((value as u32).to_le_bytes());
+        self
+    }
+
+    fn float(mut self, value: f32) -> Self {
+        self.0.extend(value.to_le_bytes());
+        self
+    }
+
+    fn words(mut self) -> Vec<u64> {
+        self.0.resize(self.0.len().next_multiple_of(8), 0);
+        let word =
+            |bytes: &[u8]| bytes.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte));
+        self.0.chunks_exact(8).map(word).collect()
+    }
+}
+
+/// A matrix in device memory, or rows of one that lie together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) format: Format,
+    pub(super) at: u64,
+    /// Padded to whole blocks of the kernel.
+    pub(super) rows: usize,
+    /// The first row, where several parts make a matrix.
+    pub(super) first: usize,
+}
+
+pub(super) struct Layer {
+    /// Queries, keys and values: a part for each run of one format.
+    pub(super) heads: Vec<Part>,
+    pub(super) output: Part,
+    /// 32 rows of the gate, 32 of up, and so on.
+    pub(super) inner: Part,
+    pub(super) down: Part,
+    pub(super) attention_norm: u64,
+    pub(super) ffn_norm: u64,
+}
+
+/// Where the weights are.
+pub(super) struct Weights {
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: u64,
+    pub(super) output: Part,
+}
+
+/// Where the buffers of a pass are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Addresses {
+    pub(super) state: u64,
+    pub(super) hidden: u64,
+    pub(super) squares: u64,
+    pub(super) model: [u64; 3],
+    pub(super) mixed: [u64; 3],
+    pub(super) inner: [u64; 3],
+    pub(super) queries: u64,
+    pub(super) keys: u64,
+    pub(super) values: u64,
+    pub(super) sums: u64,
+    pub(super) tops: u64,
+    pub(super) turns: u64,
+    pub(super) logits: u64,
+}
+
+/// Makes the launches of passes of at most `columns` tokens.
+pub(super) struct Plan<'a> {
+    pub(super) config: &'a LlamaConfig,
+    pub(super) weights: &'a Weights,
+    pub(super) at: &'a Addresses,
+    pub(super) columns: usize,
+    pub(super) hopper: bool,
+}
+
+impl Plan<'_> {
+    /// From the hidden states of new tokens to those after the last layer.
+    pub(super) fn layers(&self) -> Vec<Launch> {
+        let columns = compiled_columns(self.columns);
+        let mut all = vec![Launch {
+            kernel: "begin".into(),
+            grid: (count(self.config.dim.div_ceil(256)), count(columns)),
+            threads: 256,
+            shared: 0,
+            arguments: vec![
+                self.residual(self.weights.layers.first().map_or(0, |l| l.attention_norm)),
+                Structure::default().pointer(self.at.state).words(),
+            ],
+        }];
+        for (i, layer) in self.weights.layers.iter().enumerate() {
+            for part in &layer.heads {
+                let arguments = vec![self.norm(), self.heads(i, part.first)];
+                all.push(self.product(
+                    Role::Heads,
+                    part,
+                    self.at.model,
+                    self.config.dim,
+                    arguments,
+                ));
+            }
+            all.extend(self.attention(i));
+            let width = self.config.heads * self.config.head_dim;
+            let to = vec![self.residual(layer.ffn_norm)];
+            all.push(self.product(Role::Residual, &layer.output, self.at.mixed, width, to));
+            let chunks = self.config.ffn.div_ceil(COLUMNS);
+            let to = Structure::default().pointers(self.at.inner).int(chunks).words();
+            let to = vec![self.norm(), to];
+            all.push(self.product(Role::Inner, &layer.inner, self.at.model, self.config.dim, to));
+            let next = self.weights.layers.get(i + 1);
+            let to = vec![self.residual(next.map_or(self.weights.norm, |l| l.attention_norm))];
+            all.push(self.product(Role::Residual, &layer.down, self.at.inner, self.config.ffn, to));
+        }
+        all
+    }
+
+    /// From there to logits, a row for each token.
+    pub(super) fn logits(&self) -> Vec<Launch> {
+        let to = Structure::default().pointer(self.at.logits).int(self.config.vocab).words();
+        let (part, dim) = (&self.weights.output, self.config.dim);
+        vec![self.product(Role::Logits, part, self.at.model, dim, vec![self.norm(), to])]
+    }
+
+    fn product(
+        &self,
+        role: Role,
+        part: &Part,
+        x: [u64; 3],
+        columns: usize,
+        others: Vec<Vec<u64>>,
+    ) -> Launch {
+        let compiled = compiled_columns(self.columns);
+        let (warps, rows) = role.block();
+        let product = Structure::default()
+            .pointer(part.at)
+            .pointers(x)
+            .pointer(self.at.state)
+            .int(columns.div_ceil(COLUMNS));
+        let mut arguments = vec![product.words()];
+        arguments.extend(others);
+        Launch {
+            kernel: format!("{}_{}_{compiled}", role.name(), part.format.name()),
+            grid: (count(part.rows / rows), 1),
+            threads: count(warps * 32),
+            shared: count(role.shared(part.format, compiled, self.hopper)),
+            arguments,
+        }
+    }
+
+    fn norm(&self) -> Vec<u64> {
+        Structure::default()
+            .pointer(self.at.squares)
+            .int(self.config.dim / 32)
+            .int(self.config.dim)
+            .float(self.config.norm_eps as f32)
+            .words()
+    }
+
+    fn residual(&self, weight: u64) -> Vec<u64> {
+        Structure::default()
+            .pointer(self.at.hidden)
+            .pointer(weight)
+            .pointers(self.at.model)
+            .pointer(self.at.squares)
+            .int(self.config.dim)
+            .int(self.config.dim.div_ceil(COLUMNS))
+            .words()
+    }
+
+    /// The layer's part of the cache.
+    fn cache(&self, layer: usize) -> (u64, u64) {
+        let offset = (layer * layer_cache(self.config)) as u64;
+        (self.at.keys + offset, self.at.values + offset)
+    }
+
+    fn heads(&self, layer: usize, first: usize) -> Vec<u64> {
+        let (keys, values) = self.cache(layer);
+        let LlamaConfig { heads, kv_heads, head_dim, context, .. } = *self.config;
+        Structure::default()
+            .pointers([self.at.queries, keys, values])
+            .pointer(self.at.turns)
+            .int(first)
+            .int(heads)
+            .int(kv_heads)
+            .int(head_dim)
+            .int(self.config.rope.dims / 2)
+            .int(context)
+            .words()
+    }
+
+    fn attention(&self, layer: usize) -> [Launch; 2] {
+        let (keys, values) = self.cache(layer);
+        let LlamaConfig { heads, kv_heads, head_dim, context, .. } = *self.config;
+        let pieces = pieces(self.config);
+        let attention = Structure::default()
+            .pointers([self.at.queries, keys, values])
+            .pointers([self.at.sums, self.at.tops, self.at.state])
+            .int(heads)
+            .int(kv_heads)
+            .int(context)
+            .int(pieces)
+            .float(1.0 / (head_dim as f32).sqrt())
+            .words();
+        let attend = Launch {
+            kernel: format!("attend_{head_dim}"),
+            grid: (count(pieces), count(kv_heads)),
+            threads: 128,
+            // Keys and values in f16, rows padded against bank conflicts.
+            shared: count(2 * SPLIT * (head_dim + 8) * 2),
+            arguments: vec![attention.clone()],
+        };
+        let x = Structure::default().pointers(self.at.mixed).words();
+        let chunks = Structure::default().int((heads * head_dim).div_ceil(COLUMNS)).words();
+        let join = Launch {
+            kernel: format!("join_{head_dim}"),
+            grid: (count(heads), count(compiled_columns(self.columns))),
+            threads: count(head_dim),
+            shared: 0,
+            arguments: vec![attention, x, chunks],
+        };
+        [attend, join]
+    }
+}
+
+/// The driver counts in 32 bits; sizes of models are far below.
+fn count(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+const _: () = assert!(MOST_COLUMNS == 16 && ROWS == 16, "as the kernels are compiled");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llama::config::Rope;
+
+    fn config() -> LlamaConfig {
+        LlamaConfig {
+            layers: 2,
+            dim: 512,
+            heads: 8,
+            kv_heads: 2,
+            head_dim: 64,
+            ffn: 1376,
+            vocab: 1000,
+            context: 1000,
+            norm_eps: 1e-5,
+            rope: Rope { dims: 64, base: 10_000.0, scale: 1.0, factors: false },
+            tied: false,
+        }
+    }
+
+    fn weights() -> Weights {
+        let part = |at, rows, first, format| Part { format, at, rows, first };
+        let layer = |i: u64| Layer {
+            heads: vec![part(i, 640, 0, Format::Q4K), part(i + 1, 128, 640, Format::Q6K)],
+            output: part(i + 2, 512, 0, Format::Q4K),
+            inner: part(i + 3, 2752, 0, Format::Q4K),
+            down: part(i + 4, 512, 0, Format::Q6K),
+            attention_norm: i + 5,
+            ffn_norm: i + 6,
+        };
+        Weights {
+            layers: vec![layer(100), layer(200)],
+            norm: 300,
+            output: part(301, 1024, 0, Format::Q6K),
+        }
+    }
+
+    #[test]
+    fn a_pass_is_six_launches_a_layer_and_one_for_each_other_format() {
+        let (config, weights, at) = (config(), weights(), Addresses::default());
+        let plan = Plan { config: &config, weights: &weights, at: &at, columns: 3, hopper: true };
+        let names: Vec<String> = plan.layers().into_iter().map(|launch| launch.kernel).collect();
+        let layer = [
+            "heads_Q4_K_8",
+            "heads_Q6_K_8",
+            "attend_64",
+            "join_64",
+            "residual_Q4_K_8",
+            "inner_Q4_K_8",
+            "residual_Q6_K_8",
+        ];
+        assert_eq!(names, [&["begin"][..], &layer, &layer].concat());
+        let logits = plan.logits();
+        assert_eq!((logits[0].kernel.as_str(), logits[0].grid), ("logits_Q6_K_8", (32, 1)));
+    }
+
+    #[test]
+    fn each_norm_prepares_the_product_that_follows() {
+        let (config, weights, at) = (config(), weights(), Addresses::default());
+        let plan = Plan { config: &config, weights: &weights, at: &at, columns: 1, hopper: false };
+        // The second field of a residual is the weight of the norm after it.
+        let launches = plan.layers();
+        let norms = launches.iter().filter_map(|launch| match launch.kernel.as_str() {
+            "begin" => Some(launch.arguments[0][1]),
+            name if name.starts_with("residual") => Some(launch.arguments[1][1]),
+            _ => None,
+        });
+        assert_eq!(norms.collect::<Vec<_>>(), [105, 106, 205, 206, 300]);
+    }
+
+    #[test]
+    fn structures_are_laid_out_as_c_does() {
+        let words = Structure::default().pointer(7).int(1).float(1.0).int(2).pointer(9).words();
+        assert_eq!(words, [7, 1 | 0x3f80_0000 << 32, 2, 9]);
+    }
+
+    #[test]
+    fn blocks_cover_every_row_once() {
+        let (config, weights, at) = (config(), weights(), Addresses::default());
+        for hopper in [true, false] {
+            let plan = Plan { config: &config, weights: &weights, at: &at, columns: 16, hopper };
+            for launch in plan.layers() {
+                let rows = match launch.kernel.as_str() {
+                    "inner_Q4_K_16" => 2752 / 64,
+                    "heads_Q4_K_16" => 640 / 32,
+                    "heads_Q6_K_16" => 128 / 32,
+                    name if name.starts_with("residual") => 512 / 32,
+                    _ => continue,
+                };
+                assert_eq!(launch.grid, (rows, 1), "{}", launch.kernel);
+            }
+        }
+    }
+}

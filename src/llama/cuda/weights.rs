@@ -1,0 +1,303 @@
+//! Weights on their way from the file to the device: laid anew by all cores into
+//! pinned memory, copied while the next are laid.
+
+use anyhow::{Result, ensure};
+use candle_core::Device as Host;
+use rayon::prelude::*;
+
+use super::driver::{Buffer, Device, Pinned, Stream};
+use super::layout::{COLUMNS, Format, ROWS};
+use super::plan::{Layer, Part, Weights};
+use crate::llama::{Gguf, LlamaConfig, ModelError};
+
+/// Bytes of one of the two pinned buffers.
+const STAGE: usize = 64 << 20;
+
+/// Rows that a block of any product takes at most: matrices end at multiples.
+const BLOCK: usize = 32;
+
+/// Where weights come from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    File(&'a Gguf),
+    /// Random weights of one format, for measuring.
+    Random(Format),
+}
+
+/// How the rows of several tensors make one matrix.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Stacked,
+    /// 32 of the first, 32 of the second, and so on.
+    Alternating,
+}
+
+/// A tensor's rows as they are in the file.
+struct Rows<'a> {
+    format: Format,
+    bytes: &'a [u8],
+    rows: usize,
+}
+
+pub(super) struct Loader<'a> {
+    source: Source<'a>,
+    device: &'a Device,
+    stages: [(Pinned, Stream); 2],
+    turn: usize,
+    pub(super) buffers: Vec<Buffer>,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(source: Source<'a>, device: &'a Device) -> Result<Self> {
+        let stage = || Ok::<_, anyhow::Error>((device.pinned(STAGE)?, device.stream()?));
+        Ok(Self { source, device, stages: [stage()?, stage()?], turn: 0, buffers: Vec::new() })
+    }
+
+    /// All weights. `tell` hears how many layers are there, after each.
+    pub(super) fn load(
+        &mut self,
+        config: &LlamaConfig,
+        tell: &mut dyn FnMut(usize),
+    ) -> Result<Weights> {
+        let (dim, ffn) = (config.dim, config.ffn);
+        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let mut layers = Vec::new();
+        for i in 0..config.layers {
+            let name = |part: &str| format!("blk.{i}.{part}.weight");
+            let heads = [(name("attn_q"), q), (name("attn_k"), kv), (name("attn_v"), kv)];
+            let inner = [(name("ffn_gate"), ffn), (name("ffn_up"), ffn)];
+            layers.push(Layer {
+                heads: self.runs(&heads, dim)?,
+                output: self.matrix(&[(name("attn_output"), dim)], q, Order::Stacked, 0)?,
+                inner: self.matrix(&inner, dim, Order::Alternating, 0)?,
+                down: self.matrix(&[(name("ffn_down"), dim)], ffn, Order::Stacked, 0)?,
+                attention_norm: self.vector(&name("attn_norm"), dim)?,
+                ffn_norm: self.vector(&name("ffn_norm"), dim)?,
+            });
+            tell(i + 1);
+        }
+        let output = if config.tied { "token_embd.weight" } else { "output.weight" };
+        let output = self.matrix(&[(output.into(), config.vocab)], dim, Order::Stacked, 0)?;
+        let norm = self.vector("output_norm.weight", dim)?;
+        for (_, stream) in &self.stages {
+            self.device.synchronize(*stream)?;
+        }
+        Ok(Weights { layers, norm, output })
+    }
+
+    /// Matrices whose results stand side by side, a part for each run of the
+    /// same format.
+    fn runs(&mut self, tensors: &[(String, usize)], columns: usize) -> Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        let (mut start, mut first) = (0, 0);
+        for end in 1..=tensors.len() {
+            let format = format_of(self.source, &tensors[start], columns)?;
+            if end < tensors.len() && format_of(self.source, &tensors[end], columns)? == format {
+                continue;
+            }
+            let part = self.matrix(&tensors[start..end], columns, Order::Stacked, first)?;
+            first += part.rows;
+            parts.push(part);
+            start = end;
+        }
+        Ok(parts)
+    }
+
+    fn matrix(
+        &mut self,
+        tensors: &[(String, usize)],
+        columns: usize,
+        order: Order,
+        first: usize,
+    ) -> Result<Part> {
+        let rows: usize = tensors.iter().map(|(_, rows)| rows).sum();
+        let (padded, chunks) = (rows.next_multiple_of(BLOCK), columns.div_ceil(COLUMNS));
+        let format = format_of(self.source, &tensors[0], columns)?;
+        let tile = chunks * format.chunk_bytes();
+        let buffer = self.device.allocate(padded / ROWS * tile)?;
+        let part = Part { format, at: buffer.at, rows: padded, first };
+        self.buffers.push(buffer);
+        let sources = match self.source {
+            Source::File(gguf) => tensors
+                .iter()
+                .map(|tensor| of_file(gguf, tensor, columns))
+                .collect::<Result<Vec<_>, _>>()?,
+            Source::Random(_) => Vec::new(),
+        };
+        ensure!(
+            sources.iter().all(|source| source.format == format),
+            "{} and {} are quantized differently, which the GPU engine does not run: use --device \
+             cpu",
+            tensors[0].0,
+            tensors[tensors.len() - 1].0
+        );
+        let together = (STAGE / tile).max(1);
+        ensure!(tile <= STAGE, "rows of {columns} columns are longer than any known model's");
+        for start in (0..padded / ROWS).step_by(together) {
+            let tiles = together.min(padded / ROWS - start);
+            let (stage, stream) = &mut self.stages[self.turn % 2];
+            self.device.synchronize(*stream)?;
+            let out = &mut stage.bytes()[..tiles * tile];
+            if sources.is_empty() {
+                // The same random chunks again and again: no cache holds as many.
+                if self.turn < 2 {
+                    random(format, out, self.turn as u64);
+                }
+            } else {
+                out.par_chunks_exact_mut(tile).enumerate().for_each(|(i, out)| {
+                    let row = |r: usize| row(&sources, order, (start + i) * ROWS + r);
+                    format.lay(&std::array::from_fn(row), out);
+                });
+            }
+            let to = part.at + (start * tile) as u64;
+            self.device.upload(to, stage, tiles * tile, *stream)?;
+            self.turn += 1;
+        }
+        Ok(part)
+    }
+
+    fn vector(&mut self, name: &str, length: usize) -> Result<u64> {
+        let values: Vec<f32> = match self.source {
+            Source::File(gguf) => {
+                let tensor = gguf.tensor(name, &[length])?.dequantize(&Host::Cpu);
+                tensor.and_then(|tensor| tensor.to_vec1()).map_err(ModelError::from)?
+            }
+            Source::Random(_) => vec![1.0; length],
+        };
+        let buffer = self.device.allocate(length * size_of::<f32>())?;
+        self.device.write(buffer.at, &values)?;
+        let at = buffer.at;
+        self.buffers.push(buffer);
+        Ok(at)
+    }
+}
+
+/// Bytes of the matrices and norms on the device.
+///
+/// # Errors
+/// A tensor that is missing or of a format that the kernels do not have.
+pub(super) fn bytes(source: Source, config: &LlamaConfig) -> Result<usize> {
+    let (dim, ffn, vocab) = (config.dim, config.ffn, config.vocab);
+    let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    let size = |name: String, rows: usize, columns: usize| -> Result<usize> {
+        let format = format_of(source, &(name, rows), columns)?;
+        let chunks = columns.div_ceil(COLUMNS) * rows.next_multiple_of(BLOCK) / ROWS;
+        Ok(chunks * format.chunk_bytes())
+    };
+    let mut total = (2 * config.layers + 1) * dim * size_of::<f32>();
+    for i in 0..config.layers {
+        for (name, rows, columns) in [
+            ("attn_q", q, dim),
+            ("attn_k", kv, dim),
+            ("attn_v", kv, dim),
+            ("attn_output", dim, q),
+            ("ffn_gate", ffn, dim),
+            ("ffn_up", ffn, dim),
+            ("ffn_down", dim, ffn),
+        ] {
+            total += size(format!("blk.{i}.{name}.weight"), rows, columns)?;
+        }
+    }
+    let output = if config.tied { "token_embd.weight" } else { "output.weight" };
+    Ok(total + size(output.into(), vocab, dim)?)
+}
+
+fn format_of(source: Source, tensor: &(String, usize), columns: usize) -> Result<Format> {
+    Ok(match source {
+        Source::File(gguf) => of_file(gguf, tensor, columns)?.format,
+        Source::Random(format) => format,
+    })
+}
+
+fn of_file<'a>(
+    gguf: &'a Gguf,
+    (name, rows): &(String, usize),
+    columns: usize,
+) -> Result<Rows<'a>, ModelError> {
+    let (kind, bytes) = gguf.blocks(name, &[*rows, columns])?;
+    let format = Format::of(kind).ok_or_else(|| {
+        ModelError::Unsupported(format!(
+            "its tensor {name} is in {kind:?}, which the GPU engine does not have: use --device \
+             cpu, or a file in Q4_0, Q4_K, Q5_K, Q6_K or Q8_0"
+        ))
+    })?;
+    Ok(Rows { format, bytes, rows: *rows })
+}
+
+/// Row `at` of the matrix that the tensors make; empty past its end.
+fn row<'a>(sources: &[Rows<'a>], order: Order, at: usize) -> &'a [u8] {
+    let (source, at) = match order {
+        Order::Alternating => (at / BLOCK % 2, at / (2 * BLOCK) * BLOCK + at % BLOCK),
+        Order::Stacked => {
+            let mut at = at;
+            let source = sources.iter().position(|source| {
+                let here = at < source.rows;
+                if !here {
+                    at -= source.rows;
+                }
+                here
+            });
+            (source.unwrap_or(sources.len()), at)
+        }
+    };
+    match sources.get(source) {
+        Some(source) if at < source.rows => {
+            let length = source.bytes.len() / source.rows;
+            &source.bytes[at * length..(at + 1) * length]
+        }
+        _ => &[],
+    }
+}
+
+/// Random chunks: the scales of each format are small numbers.
+fn random(format: Format, out: &mut [u8], seed: u64) {
+    let bytes = format.chunk_bytes();
+    let chunks = out.par_chunks_exact_mut(bytes).enumerate();
+    chunks.for_each(|(i, chunk)| {
+        let mut state = (seed << 32) + i as u64 + 1;
+        for word in chunk.chunks_exact_mut(4) {
+            // xorshift64* (Vigna 2016, arXiv:1402.6246).
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            let value = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+            word.copy_from_slice(&(value as u32).to_le_bytes());
+        }
+        let (start, step, count) = match format {
+            Format::Q4_0 => (2048, 2, 128),
+            Format::Q8_0 => (4096, 2, 128),
+            Format::Q4K => (2048, 16, 16),
+            Format::Q5K => (2560, 16, 16),
+            Format::Q6K => (3328, 2, 16),
+        };
+        for at in (0..count).map(|i| start + i * step) {
+            // Halves between 2^-10 and 2^-9; a K format's minimum likewise.
+            let exponent = if step == 16 { 0x0c } else { 0x14 };
+            chunk[at + 1] = chunk[at + 1] & 0x83 | exponent;
+            if step == 16 {
+                chunk[at + 3] = chunk[at + 3] & 0x83 | exponent;
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_follow_their_order() {
+        let (a, b): (Vec<u8>, Vec<u8>) = ((0..64).collect(), (100..164).collect());
+        let sources = [
+            Rows { format: Format::Q8_0, bytes: &a, rows: 64 },
+            Rows { format: Format::Q8_0, bytes: &b, rows: 64 },
+        ];
+        let of = |order, at| row(&sources, order, at).first().copied();
+        let ends = [0, 31, 32, 63, 64, 96, 127, 128].map(|at| of(Order::Alternating, at));
+        let expected = [0, 31, 100, 131, 32, 132, 163].map(Some);
+        assert_eq!(ends[..7], expected);
+        assert_eq!(ends[7], None);
+        let stacked = [0, 63, 64, 127, 128].map(|at| of(Order::Stacked, at));
+        assert_eq!(stacked, [Some(0), Some(63), Some(100), Some(163), None]);
+    }
+}

@@ -1,0 +1,123 @@
+//! The engine on an NVIDIA GPU against the portable one in f32, where there is
+//! a GPU; elsewhere these tests say that they are skipped.
+
+mod support;
+
+use candle_core::quantized::GgmlDType;
+use llama_agent::chat::Cancel;
+use llama_agent::llama::cuda::{self, Cuda};
+use llama_agent::llama::portable::Precision;
+use llama_agent::llama::{Forward, Gguf, Portable, Want};
+use support::{Random, Tiny};
+
+/// Formats, with the largest distance of logits from the portable engine's,
+/// relative to their size.
+const KINDS: [GgmlDType; 5] =
+    [GgmlDType::Q4_0, GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K, GgmlDType::Q8_0];
+const TOLERANCE: f32 = 2e-2;
+
+fn tiny(kind: GgmlDType) -> Tiny {
+    Tiny {
+        layers: 3,
+        dim: 512,
+        heads: 8,
+        kv_heads: 2,
+        ffn: 1280,
+        context: 512,
+        kind,
+        scale: 0.05,
+        ..Tiny::default()
+    }
+}
+
+/// The engine, or None where there is no GPU.
+fn engine(tiny: &Tiny) -> Option<Cuda> {
+    if cuda::devices() == 0 {
+        println!("skipped: there is no NVIDIA GPU here");
+        return None;
+    }
+    let gguf = Gguf::from_bytes(tiny.bytes()).expect("a model");
+    Some(Cuda::open(&gguf, None, 0, &mut |_| {}).expect("an engine"))
+}
+
+fn tokens(count: usize, vocab: usize) -> Vec<u32> {
+    let mut random = Random(3);
+    (0..count).map(|_| (random.next() % vocab as u64) as u32).collect()
+}
+
+fn rows(engine: &mut dyn Forward, tokens: &[u32], pieces: usize) -> Vec<f32> {
+    engine.truncate(0);
+    let pass = |piece| engine.forward(piece, Want::All, &Cancel::new());
+    let logits = tokens.chunks(pieces).map(pass);
+    logits.flat_map(|logits| logits.expect("a pass").expect("not cancelled")).collect()
+}
+
+fn best(row: &[f32]) -> (usize, f32) {
+    let best = (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("a row");
+    let next = (0..row.len()).filter(|&i| i != best).map(|i| row[i]);
+    (best, row[best] - next.fold(f32::NEG_INFINITY, f32::max))
+}
+
+#[test]
+fn logits_are_those_of_the_portable_engine() {
+    for kind in KINDS {
+        let tiny = tiny(kind);
+        let Some(mut cuda) = engine(&tiny) else { return };
+        // In f32 from the same rounded weights.
+        let gguf = Gguf::from_bytes(tiny.rounded_bytes()).expect("a model");
+        let mut portable = Portable::with_precision(&gguf, None, Precision::Float).expect("one");
+        let tokens = tokens(200, tiny.vocab);
+        let (ours, reference) = (rows(&mut cuda, &tokens, 1), rows(&mut portable, &tokens, 50));
+        let (mut worst, mut skipped) = (0f32, 0);
+        let mut pairs = Vec::new();
+        for (ours, reference) in ours.chunks(tiny.vocab).zip(reference.chunks(tiny.vocab)) {
+            let distance: f32 = ours.iter().zip(reference).map(|(a, b)| (a - b).powi(2)).sum();
+            let size: f32 = reference.iter().map(|b| b * b).sum();
+            let furthest = ours.iter().zip(reference).map(|(a, b)| (a - b).abs());
+            pairs.push((best(ours).0, best(reference), furthest.fold(0f32, f32::max)));
+            worst = worst.max((distance / size).sqrt());
+        }
+        let error = pairs.iter().map(|pair| pair.2).fold(0f32, f32::max);
+        for (ours, (reference, margin), _) in &pairs {
+            if *margin <= 2.0 * error {
+                skipped += 1;
+            } else {
+                assert_eq!(ours, reference, "{kind:?}");
+            }
+        }
+        println!("{kind:?}: relative error {worst:.1e}, {skipped} of 200 near ties skipped");
+        assert!(worst < TOLERANCE, "{kind:?}: {worst}");
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_rows_beside_it() {
+    for kind in KINDS {
+        let tiny = tiny(kind);
+        let Some(mut cuda) = engine(&tiny) else { return };
+        let tokens = tokens(150, tiny.vocab);
+        let alone = rows(&mut cuda, &tokens, 1);
+        for pieces in (2..=16).chain([17, 40, 150]) {
+            let together = rows(&mut cuda, &tokens, pieces);
+            let same = alone.iter().zip(&together).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "{kind:?}: rows differ when {pieces} are processed together");
+        }
+    }
+}
+
+#[test]
+fn a_cache_comes_back_as_it_was() {
+    let tiny = tiny(GgmlDType::Q4_0);
+    let Some(mut cuda) = engine(&tiny) else { return };
+    let tokens = tokens(100, tiny.vocab);
+    let whole = rows(&mut cuda, &tokens, 100);
+    let saved = cuda.export(70).expect("rows");
+    rows(&mut cuda, &tokens[30..], 16);
+    cuda.import(&saved).expect("the rows fit");
+    assert_eq!(cuda.len(), 70);
+    let rest = cuda.forward(&tokens[70..], Want::All, &Cancel::new()).expect("a pass");
+    assert!(rest.expect("not cancelled") == whole[70 * tiny.vocab..]);
+    cuda.truncate(50);
+    let last = cuda.forward(&tokens[50..], Want::Last, &Cancel::new()).expect("a pass");
+    assert!(last.expect("not cancelled") == whole[99 * tiny.vocab..]);
+}
