@@ -1,12 +1,15 @@
 //! `agent pull` and `--model NAME`, as a shell sees them, from a hub on this
 //! machine.
 
+mod folder;
 mod loopback;
 mod program;
+mod support;
 
 use std::fs;
 
 use assert_cmd::Command;
+use folder::Folder;
 use loopback::{Loopback, noise};
 use program::{agent, run};
 use tempfile::TempDir;
@@ -117,4 +120,34 @@ fn two_processes_pull_one_file() {
     assert_eq!(fs::read(first.trim_end()).expect("the file"), noise(300_000));
     let bodies = loopback.seen();
     assert_eq!(bodies.iter().filter(|seen| seen.path.starts_with("/bytes/")).count(), 1);
+}
+
+#[test]
+fn half_precision_weights_are_quantized_on_the_way() {
+    let (home, loopback) = (home(), Loopback::start());
+    let folder = Folder::random();
+    folder.write(3);
+    let repo = "meta-llama/Llama-2-7b-chat-hf";
+    for entry in fs::read_dir(folder.path()).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        loopback.file(&format!("{repo}/{name}"), &fs::read(&path).expect("a file"));
+    }
+    // What the index does not name is not needed.
+    loopback.file(&format!("{repo}/other.safetensors"), b"not weights");
+    for quant in ["Q4_K", "q8_0"] {
+        let pull = ["pull", repo, "--quant", quant];
+        let (code, path, err) = run(&mut at(&home, &loopback, &pull));
+        assert_eq!(code, 0, "{err}");
+        assert!(err.contains("3 files of half-precision weights"), "{err}");
+        assert!(path.contains(&quant.to_lowercase()), "{path}");
+        assert!(loopback.seen().iter().all(|seen| !seen.path.contains("other")));
+        // It is kept: nothing is asked for its weights again.
+        assert_eq!(run(&mut at(&home, &loopback, &pull)).1, path);
+        assert!(loopback.seen().iter().all(|seen| seen.path.starts_with("/api/")));
+        // It opens: a context of 256 has no room for the system message.
+        let ask = ["ask", "hello", "--model", repo, "--quant", quant];
+        let (code, _, err) = run(&mut at(&home, &loopback, &ask));
+        assert!(code == 5 && err.contains("the context is 256"), "{code}: {err}");
+    }
 }
