@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use super::args::Shared;
 use super::exit::Exit;
 use super::face::sink::{DIM, Sink};
+use super::face::words;
 use super::{Failure, quantize, source};
 use crate::hub::{Choice, Hub, INDEX, RemoteFile, Spec, choose, shards};
 use plan::Plan;
@@ -117,7 +118,7 @@ impl Pull<'_> {
         let quantized = (size as f64 * quantize::bits(format) / 16.0) as u64;
         self.plan(&Plan {
             spec,
-            what: format!("{} of half-precision weights", files.len()),
+            what: format!("{} of half-precision weights", words::plural(files.len(), "file")),
             size,
             here: files.iter().map(|file| self.hub.here(file)).sum(),
             kept: quantized,

@@ -11,6 +11,7 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, LOCATION};
 use ureq::http::{HeaderMap, Method, Request, Uri};
 use ureq::{Agent, Body, Error};
 
+use super::address::{bare, escape, is_here, is_name, join, origin};
 use super::error::HubError;
 use super::names::{Repo, is_inside};
 use super::settings::Settings;
@@ -150,7 +151,7 @@ impl Client {
         format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, escape(path))
     }
 
-    /// Tries again what may pass, and was not refused a connection outright.
+    /// Tries again what may pass.
     fn patiently<T>(&self, ask: impl Fn() -> Result<T, HubError>) -> Result<T, HubError> {
         let mut failures = 0;
         loop {
@@ -164,8 +165,7 @@ impl Client {
         }
     }
 
-    /// Sends a request and follows redirects. One that says what file it leads
-    /// to is not followed by a HEAD: the host behind it knows less.
+    /// Follows redirects, but with a HEAD none that says what file it leads to.
     fn send(
         &self,
         method: &Method,
@@ -234,7 +234,7 @@ impl Client {
             (status, ..) => {
                 let said = text(&reply.headers, "x-error-message");
                 let said = said.map(|said| format!(": {said}")).unwrap_or_default();
-                // What follows the question mark in a signed address is a key.
+                // A signed address has a key in its query.
                 let url = reply.url.split('?').next().unwrap_or_default().into();
                 HubError::Status { url, status, said }
             }
@@ -249,8 +249,8 @@ pub fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// A failure of the connection, in words.
 pub fn unreachable(url: &str, error: &Error) -> HubError {
-    let uri: Option<Uri> = url.parse().ok();
-    let host = uri.as_ref().and_then(Uri::host).unwrap_or(url).to_string();
+    let uri = url.parse::<Uri>();
+    let host = uri.as_ref().ok().and_then(Uri::host).unwrap_or(url).to_string();
     let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
     let passing = match error {
         Error::HostNotFound | Error::ConnectionFailed | Error::Rustls(_) | Error::Tls(_) => false,
@@ -279,77 +279,12 @@ fn listing(body: &str) -> Option<Listing> {
     Some(Listing { files })
 }
 
-/// An etag without its quotes and mark of weakness.
-fn bare(etag: String) -> String {
-    etag.trim().trim_start_matches("W/").trim_matches('"').to_string()
-}
-
-/// What may name a file or a folder of the cache.
-fn is_name(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    (1..=128).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('.')
-}
-
-fn escape(path: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
-    path.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
-fn origin(uri: &Uri) -> (Option<&str>, Option<String>, u16) {
-    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    let port = uri.port_u16().unwrap_or(default);
-    (uri.scheme_str(), uri.host().map(str::to_ascii_lowercase), port)
-}
-
-/// Where a redirect leads (RFC 3986, 5.2, without dots).
-fn join(from: &Uri, location: &str) -> String {
-    let scheme = from.scheme_str().unwrap_or("https");
-    let host = from.authority().map(|host| host.as_str()).unwrap_or_default();
-    if location.contains("://") {
-        location.into()
-    } else if location.starts_with("//") {
-        format!("{scheme}:{location}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{host}{location}")
-    } else {
-        let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{scheme}://{host}{folder}/{location}")
-    }
-}
-
-/// On this machine: nothing here is reached through a proxy.
-fn is_here(endpoint: &str) -> bool {
-    let uri: Option<Uri> = endpoint.parse().ok();
-    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-    host == "localhost" || host == "[::1]" || host.starts_with("127.")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn redirects_lead_where_they_say() {
-        let from: Uri = "http://a:1/b/c?d".parse().expect("an address");
-        for (location, to) in [
-            ("https://x/y", "https://x/y"),
-            ("//x/y", "http://x/y"),
-            ("/y?z", "http://a:1/y?z"),
-            ("y", "http://a:1/b/y"),
-        ] {
-            assert_eq!(join(&from, location), to);
-        }
-    }
-
-    #[test]
-    fn names_from_outside_stay_inside() {
-        assert!(is_name(&bare("W/\"abc-1\"".into())));
-        for etag in ["", "..", ".x", "a/b", "a\\b", "a b", "ü"] {
-            assert!(!is_name(etag), "{etag}");
-        }
-        assert_eq!(escape("a b/ü%.gguf"), "a%20b/%C3%BC%25.gguf");
+    fn paths_from_outside_stay_inside() {
         let listed =
             listing(r#"{"siblings": [{"rfilename": "../x"}, {"rfilename": "y", "size": 2}]}"#);
         assert_eq!(listed.expect("a list").files, [("y".to_string(), Some(2))]);

@@ -10,6 +10,7 @@
 //! 160 crates along (its xet stack, tokio, aws-lc and CMake); 0.5 neither reads
 //! HF_TOKEN and HF_HUB_CACHE nor verifies what it fetched.
 
+mod address;
 mod choose;
 mod client;
 mod digest;

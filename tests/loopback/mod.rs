@@ -4,6 +4,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub mod client;
 mod serve;
 
 use std::collections::{HashMap, VecDeque};

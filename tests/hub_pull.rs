@@ -1,0 +1,153 @@
+//! `agent pull` and `--model NAME`, as a shell sees them, from a hub on this
+//! machine.
+
+mod folder;
+mod loopback;
+mod program;
+mod support;
+
+use std::fs;
+
+use assert_cmd::Command;
+use folder::Folder;
+use loopback::{Loopback, noise};
+use program::{agent, run};
+use tempfile::TempDir;
+
+const REPO: &str = "TheBloke/Llama-2-7B-Chat-GGUF";
+const FILE: &str = "llama-2-7b-chat.Q4_0.gguf";
+
+/// The small model, under the name of a large one.
+fn model() -> Vec<u8> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/models/calculator.gguf");
+    fs::read(path).expect("the model in the box")
+}
+
+/// The program with a home of its own and this hub.
+fn at(home: &TempDir, loopback: &Loopback, args: &[&str]) -> Command {
+    let mut command = agent(args);
+    for name in [
+        "HF_TOKEN",
+        "HF_TOKEN_PATH",
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HUGGINGFACE_HUB_CACHE",
+        "HUGGING_FACE_HUB_TOKEN",
+    ] {
+        command.env_remove(name);
+    }
+    command.env("HF_HOME", home.path()).env("XDG_CACHE_HOME", home.path().join("cache"));
+    command.env("HF_ENDPOINT", loopback.endpoint());
+    command
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+#[test]
+fn a_model_is_pulled_and_then_answers() {
+    let (home, loopback) = (home(), Loopback::start());
+    loopback.file(&format!("{REPO}/{FILE}"), &model());
+    loopback.file(&format!("{REPO}/llama-2-7b-chat.Q8_0.gguf"), &noise(2000));
+    let ask = ["ask", "what is 4**2.1", "--model", "llama-2-7b-chat"];
+    let (code, out, err) = run(&mut at(&home, &loopback, &ask));
+    assert_eq!((code, out.as_str()), (3, ""));
+    assert!(err.contains("`agent pull llama-2-7b-chat` downloads it"), "{err}");
+
+    let (code, path, err) = run(&mut at(&home, &loopback, &["pull", "llama-2-7b-chat"]));
+    assert_eq!(code, 0, "{err}");
+    for part in [REPO, FILE, "disk: ", " free in ", "memory: ", "100%"] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    assert_eq!(fs::read(path.trim_end()).expect("the file"), model());
+
+    // By each of its names, and without asking anybody.
+    loopback.seen();
+    let whole = format!("{REPO}:{FILE}");
+    for name in ["llama-2-7b-chat", REPO, whole.as_str(), path.trim_end()] {
+        let ask = ["ask", "what is 4**2.1", "--model", name];
+        let (code, out, err) = run(&mut at(&home, &loopback, &ask));
+        assert_eq!((code, err.as_str()), (0, ""), "{name}");
+        assert!(out.contains("18.37917367995256"), "{name}: {out}");
+    }
+    assert!(loopback.seen().is_empty());
+    let other = ["ask", "q", "--model", "llama-2-7b-chat", "--quant", "Q8_0"];
+    let (code, _, err) = run(&mut at(&home, &loopback, &other));
+    assert!(code == 3 && err.contains("agent pull llama-2-7b-chat --quant Q8_0"), "{err}");
+    let offline =
+        run(at(&home, &loopback, &["pull", "llama-2-7b-chat"]).env("HF_HUB_OFFLINE", "1"));
+    assert_eq!((offline.0, offline.1), (0, path));
+}
+
+#[test]
+fn what_cannot_be_had_is_said_before_a_byte_moves() {
+    let (home, loopback) = (home(), Loopback::start());
+    loopback.file(&format!("{REPO}/{FILE}"), &noise(5000));
+    let pull = |args: &[&str]| {
+        let (code, out, err) = run(&mut at(&home, &loopback, args));
+        assert_eq!((code, out.as_str()), (3, ""), "{err}");
+        assert!(loopback.seen().iter().all(|seen| !seen.path.starts_with("/bytes/")));
+        err
+    };
+    let unknown = pull(&["pull", "llama-2-7b-cat"]);
+    assert!(unknown.contains("did you mean llama-2-7b-chat?"), "{unknown}");
+    let quant = pull(&["pull", REPO, "--quant", "Q6_K"]);
+    assert!(quant.contains("no Q6_K file") && quant.contains(FILE), "{quant}");
+    let none = pull(&["pull", "nobody/nothing"]);
+    assert!(none.contains("there is no repository nobody/nothing"), "{none}");
+    loopback.ways(|ways| ways.claims = 1 << 50);
+    let disk = pull(&["pull", "llama-2-7b-chat"]);
+    assert!(disk.contains("the disk is too small") && disk.contains("HF_HOME"), "{disk}");
+    assert!(disk.contains("does not fit"), "{disk}");
+    loopback.ways(|ways| ways.refuses = Some((403, "GatedRepo")));
+    let gated = pull(&["pull", "meta-llama/Llama-2-70b-chat-hf"]);
+    let page = format!("{}/meta-llama/Llama-2-70b-chat-hf", loopback.endpoint());
+    assert!(gated.contains(&page) && gated.contains("HF_TOKEN"), "{gated}");
+}
+
+#[test]
+fn two_processes_pull_one_file() {
+    let (home, loopback) = (home(), Loopback::start());
+    loopback.file(&format!("{REPO}/{FILE}"), &noise(300_000));
+    loopback.ways(|ways| ways.holds_until = 2);
+    let both = std::thread::scope(|scope| {
+        let pull = || run(&mut at(&home, &loopback, &["pull", "llama-2-7b-chat"]));
+        [scope.spawn(pull), scope.spawn(pull)].map(|one| one.join().expect("an end"))
+    });
+    let [(0, first, _), (0, second, _)] = &both else { panic!("{both:?}") };
+    assert_eq!(first, second);
+    assert_eq!(fs::read(first.trim_end()).expect("the file"), noise(300_000));
+    let bodies = loopback.seen();
+    assert_eq!(bodies.iter().filter(|seen| seen.path.starts_with("/bytes/")).count(), 1);
+}
+
+#[test]
+fn half_precision_weights_are_quantized_on_the_way() {
+    let (home, loopback) = (home(), Loopback::start());
+    let folder = Folder::random();
+    folder.write(3);
+    let repo = "meta-llama/Llama-2-7b-chat-hf";
+    for entry in fs::read_dir(folder.path()).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        loopback.file(&format!("{repo}/{name}"), &fs::read(&path).expect("a file"));
+    }
+    // What the index does not name is not needed.
+    loopback.file(&format!("{repo}/other.safetensors"), b"not weights");
+    for quant in ["Q4_K", "q8_0"] {
+        let pull = ["pull", repo, "--quant", quant];
+        let (code, path, err) = run(&mut at(&home, &loopback, &pull));
+        assert_eq!(code, 0, "{err}");
+        assert!(err.contains("3 files of half-precision weights"), "{err}");
+        assert!(path.contains(&quant.to_lowercase()), "{path}");
+        assert!(loopback.seen().iter().all(|seen| !seen.path.contains("other")));
+        // It is kept: nothing is asked for its weights again.
+        assert_eq!(run(&mut at(&home, &loopback, &pull)).1, path);
+        assert!(loopback.seen().iter().all(|seen| seen.path.starts_with("/api/")));
+        // It opens: a context of 256 has no room for the system message.
+        let ask = ["ask", "hello", "--model", repo, "--quant", quant];
+        let (code, _, err) = run(&mut at(&home, &loopback, &ask));
+        assert!(code == 5 && err.contains("the context is 256"), "{code}: {err}");
+    }
+}
