@@ -93,7 +93,8 @@ fn want(turn: &generate::turn::Turn, several: bool) -> Want {
     match (turn.calls.is_empty(), found.and_then(|call| call.observation.parse().ok())) {
         (true, _) => stated.last().map_or(Want::Talk, |value| Want::Said(*value)),
         (false, None) => Want::Refusal,
-        (false, Some(_)) if several && !stated.is_empty() => Want::Values(stated),
+        // A comparison's last result only decides between a yes and a no.
+        (false, Some(value)) if several && stated.contains(&value) => Want::Values(stated),
         (false, Some(value)) if stated.contains(&value) => Want::Values(vec![value]),
         (false, Some(value)) => Want::Found(value),
     }
