@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compiles the kernels with CUDA's nvcc (13.0 or later, on the PATH).
 #   kernels/build.sh         kernels/llama.fatbin and kernels/manifest: what the program embeds
+#   kernels/build.sh check   compiles the same to target/ only: the sources are sound
 #   kernels/build.sh gate    target/gate: measures variants of the matrix products on this machine
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -12,11 +13,13 @@ if [ "${1:-}" = gate ]; then
     { grep -v '^ptxas info' "$log" >&2; exit 1; }
 else
   # Machine code for Ampere (and Ada, which runs it) and Hopper; PTX for what comes later.
-  nvcc "${flags[@]}" -fatbin --compress-mode=size -o llama.fatbin \
+  to=llama.fatbin
+  [ "${1:-}" = check ] && to=../target/llama.fatbin
+  nvcc "${flags[@]}" -fatbin --compress-mode=size -o "$to" \
     -gencode arch=compute_80,code=[sm_80,compute_80] \
     -gencode arch=compute_90a,code=sm_90a llama.cu > "$log" 2>&1 ||
     { grep -v '^ptxas info' "$log" >&2; exit 1; }
-  sha256sum llama.cu ./*.cuh llama.fatbin | sed 's| \./| |' | sort -k 2 > manifest
+  [ "${1:-}" = check ] || sha256sum llama.cu ./*.cuh llama.fatbin | sed 's| \./| |' | sort -k 2 > manifest
 fi
 # Registers, spills and shared memory of each kernel are in target/kernels.log.
 if grep -E '[1-9][0-9]* bytes (stack frame|spill)' "$log"; then
