@@ -49,6 +49,7 @@ const ERRORS: &[(&str, &str)] = &[
     ("1 000", "An operator is missing before this number: 1 →000"),
     ("3!!", "!! can mean two things, write (n!)! with brackets: 3→!!"),
     ("foo(3)", "The name foo is unknown: →foo(3)"),
+    ("2 + foo(1 + bananas", "The name foo is unknown: 2 + →foo(1 + bananas"),
     ("2 + bananas", "The name bananas is unknown: 2 + →bananas"),
     ("x + 1", "The name x is unknown: →x + 1"),
     ("1.2.3", "A number has only one decimal point: 1.2→.3"),

@@ -3,7 +3,9 @@
 //!
 //! What it accepts is what `chat::reply::render` writes after the space that
 //! follows `Assistant:`, and nothing else. An arithmetic expression is one that
-//! the calculator's `check` accepts. Lengths are no matter of the grammar: the
+//! the calculator's `check` accepts: of functions also those that it does not
+//! know, since a person may ask for one, and to be told that there is none is
+//! better than to get the value of another. Lengths are no matter of the grammar: the
 //! form sees to it that a reply closes while there is room.
 
 use std::collections::BTreeSet;
@@ -92,7 +94,7 @@ fn arithmetic(text: &mut String) {
     let (words, signs): (Vec<&str>, Vec<&str>) =
         OPERATORS.iter().partition(|sign| sign.starts_with(char::is_alphabetic));
     let signs = signs.into_iter().map(literal).collect::<Vec<_>>().join(" | ");
-    let words = words.into_iter().map(|word| literal(format!(" {word} "))).collect::<Vec<_>>();
+    let operators = words.into_iter().map(|word| literal(format!(" {word} "))).collect::<Vec<_>>();
     let (mut names, mut bare): ([BTreeSet<String>; 4], BTreeSet<String>) = Default::default();
     for (name, least, most) in calculator::functions() {
         let kind = match (least, most) {
@@ -106,6 +108,15 @@ fn arithmetic(text: &mut String) {
             bare.insert(literal(format!("{name} ")));
         }
     }
+    // Words that mean something to the calculator by themselves.
+    let words = calculator::words().flat_map(str::split_whitespace);
+    let known: Vec<&str> = calculator::functions()
+        .map(|(name, ..)| name)
+        .chain(words)
+        .chain(["and", "tau", "square", "cube", "cubic", "root"])
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_lowercase()))
+        .collect();
+    let unknown = format!("/[a-z]{{3,16}}\\(/ & ~/({})\\(/", known.join("|"));
     let alternatives = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(" | ");
     let [one, two, one_or_two, many] = names.map(alternatives);
     let bare = alternatives(bare);
@@ -113,8 +124,8 @@ fn arithmetic(text: &mut String) {
         text,
         "{NUMBER}\nconstant: \"pi\" | \"π\" | \"e\"\nsign: {signs}\n\
          operator: \" \"? sign \" \"? | {}\nafter: \"!\" | \"%\" | \"°\"\ncomma: \",\" \" \"?\n\
-         BARE: {bare}\nONE: {one}\nTWO: {two}\nONE_OR_TWO: {one_or_two}\nMANY: {many}\n",
-        words.join(" | ")
+         BARE: {bare}\nONE: {one}\nTWO: {two}\nONE_OR_TWO: {one_or_two}\nMANY: {many}\nUNKNOWN: {unknown}\n",
+        operators.join(" | ")
     );
     for depth in 0..=DEPTH {
         let mut operand = "NUMBER | NUMBER? constant | (\"√\" | BARE) NUMBER".to_string();
@@ -124,7 +135,7 @@ fn arithmetic(text: &mut String) {
                 " | (NUMBER | \"√\")? \"(\" e{inner} \")\" | ONE e{inner} \")\" \
                  | TWO e{inner} comma e{inner} \")\" \
                  | ONE_OR_TWO e{inner} (comma e{inner})? \")\" \
-                 | MANY e{inner} (comma e{inner})* \")\""
+                 | (MANY | UNKNOWN) e{inner} (comma e{inner})* \")\""
             );
         }
         let _ = write!(

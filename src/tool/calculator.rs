@@ -51,7 +51,10 @@ impl Tool for Calculator {
 pub fn evaluate(input: &str) -> Result<f64, ToolError> {
     let chars: Vec<char> = input.chars().map(signs::plain).collect();
     let fail = |fault: Fault| ToolError(fault.sentence(&chars));
-    let text = translate(&chars).map_err(fail)?;
+    let (text, unknown) = translate(&chars).map_err(fail)?;
+    if let Some(fault) = unknown {
+        return Err(fail(fault));
+    }
     let functions = Functions::default();
     let value = meval::eval_str_with_context(&text, &functions);
     if let Some(fault) = functions.fault() {
@@ -63,7 +66,8 @@ pub fn evaluate(input: &str) -> Result<f64, ToolError> {
     }
 }
 
-/// Whether an expression can be read at all, whatever its value: `1/0` can.
+/// Whether an expression can be read at all, whatever its value: `1/0` can, and
+/// so can `f(1)`, though nobody knows the function.
 pub fn check(input: &str) -> Result<(), ToolError> {
     let chars: Vec<char> = input.chars().map(signs::plain).collect();
     translate(&chars).map(drop).map_err(|fault| ToolError(fault.sentence(&chars)))
@@ -75,8 +79,9 @@ pub fn functions() -> impl Iterator<Item = (&'static str, usize, usize)> {
     functions::all()
 }
 
-/// The expression as meval reads it.
-fn translate(chars: &[char]) -> Result<String, Fault> {
+/// The expression as meval reads it, and what is wrong with a function in it
+/// that nobody knows.
+fn translate(chars: &[char]) -> Result<(String, Option<Fault>), Fault> {
     if chars.len() > MAX_LENGTH {
         let message = format!(
             "The expression has {} characters, and at most {MAX_LENGTH} can be read",
@@ -84,8 +89,16 @@ fn translate(chars: &[char]) -> Result<String, Fault> {
         );
         return Err(Fault::new(MAX_LENGTH, message));
     }
-    let tokens = lex::tokens(chars)?;
-    render::render(&tokens)
+    let (tokens, unknown) = lex::tokens(chars)?;
+    match render::render(&tokens) {
+        Ok(text) => Ok((text, unknown)),
+        Err(fault) => Err(unknown.unwrap_or(fault)),
+    }
+}
+
+/// The words that stand for signs.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    signs::WORDS.iter().map(|(words, _)| *words)
 }
 
 /// What is wrong, and at which character.

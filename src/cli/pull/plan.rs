@@ -128,7 +128,10 @@ mod tests {
         let instead = "does not fit; `agent pull llama-2-70b-chat --quant Q2_K` would, 27.3 GiB";
         assert!(small.ends_with(instead), "{small}");
         let smaller = last(16 * GIB, None);
-        assert!(smaller.contains("`agent pull llama-2-13b-chat --quant Q3_K_S` would"), "{smaller}");
+        assert!(
+            smaller.contains("`agent pull llama-2-13b-chat --quant Q3_K_S` would"),
+            "{smaller}"
+        );
         assert!(last(GIB, None).ends_with("does not fit"));
     }
 

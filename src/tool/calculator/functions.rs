@@ -61,6 +61,9 @@ const FUNCTIONS: &[Function] = &[
     function("trunc", 1, 1),
 ];
 
+/// What a name that nobody knows stands for while the rest is read.
+pub const UNKNOWN: &Function = &function("unknown", 1, MANY);
+
 /// Other names people use. `log` is base 10.
 const ALIASES: &[(&str, &str)] = &[
     ("arccos", "acos"),

@@ -6,15 +6,25 @@ use super::functions;
 use super::signs::{WORDS, digit_in_name, means_nothing, superscript, vulgar_fraction};
 use super::token::{Binary, Kind, Token};
 
-/// The tokens of an expression; at least one.
-pub fn tokens(chars: &[char]) -> Result<Vec<Token>, Fault> {
+/// The tokens of an expression, at least one, and what is wrong with the first
+/// function in it that nobody knows: such an expression can be read and has no
+/// value.
+pub fn tokens(chars: &[char]) -> Result<(Vec<Token>, Option<Fault>), Fault> {
     let (start, end) = bounds(chars);
-    let mut lexer = Lexer { chars: &chars[..end], at: start, tokens: Vec::new(), commas: vec![] };
-    while lexer.step()? {}
+    let mut lexer =
+        Lexer { chars: &chars[..end], at: start, tokens: vec![], commas: vec![], unknown: None };
+    loop {
+        match lexer.step() {
+            Ok(true) => {}
+            Ok(false) => break,
+            // The first thing that is wrong is the one to tell.
+            Err(fault) => return Err(lexer.unknown.unwrap_or(fault)),
+        }
+    }
     if lexer.tokens.is_empty() {
         return Err(Fault::new(0, "There is nothing to work out, the expression is empty"));
     }
-    Ok(lexer.tokens)
+    Ok((lexer.tokens, lexer.unknown))
 }
 
 /// Where the expression is in what was written: without quotes around it, a
@@ -33,6 +43,8 @@ struct Lexer<'a> {
     tokens: Vec<Token>,
     /// For every open bracket, whether a comma in it may group thousands.
     commas: Vec<bool>,
+    /// The first name before a bracket that is no function's.
+    unknown: Option<Fault>,
 }
 
 impl Lexer<'_> {
@@ -253,7 +265,12 @@ impl Lexer<'_> {
             self.push(Kind::Constant(value), at, letters);
         } else {
             let name: String = rest.iter().take(letters + digits).take(24).collect();
-            return Err(Fault::new(at, format!("The name {name} is unknown")));
+            let fault = Fault::new(at, format!("The name {name} is unknown"));
+            if digits > 0 || rest.get(letters) != Some(&'(') {
+                return Err(fault);
+            }
+            self.unknown.get_or_insert(fault);
+            self.push(Kind::Function(functions::UNKNOWN), at, letters);
         }
         Ok(())
     }
