@@ -1,5 +1,7 @@
 //! Does a model fit this machine's memory, and how fast could it be?
 
+use half::f16;
+
 use crate::hub::Known;
 use crate::llama::LlamaConfig;
 
@@ -7,6 +9,9 @@ use crate::llama::LlamaConfig;
 /// vocabulary and its grammar, activations of a prompt's chunk, and the f32
 /// copy of a model so small that it is kept in f32.
 const ROOM: u64 = 768 << 20;
+
+/// Weights that take more than this are not kept in f32 (`llama::portable`).
+const FLOAT: u64 = 512 << 20;
 
 /// The least context that is worth running: the system message and a turn.
 const LEAST: usize = 1024;
@@ -61,8 +66,10 @@ impl Need {
     /// many as it was made for.
     pub fn of(weights: u64, shape: Shape, context: Option<usize>) -> Self {
         let tokens = context.map_or(shape.context, |context| context.min(shape.context));
-        // Keys and values in every layer, f32 (`llama::cache`).
-        let token = [shape.layers, 2, shape.kv_heads, shape.head_dim, size_of::<f32>()];
+        // Keys and values in every layer: f16, but f32 for models so small that
+        // they are kept in f32, which takes at least as much as their file.
+        let value = if weights > FLOAT { size_of::<f16>() } else { size_of::<f32>() };
+        let token = [shape.layers, 2, shape.kv_heads, shape.head_dim, value];
         let cache = token.iter().fold(tokens as u64, |all, n| all.saturating_mul(*n as u64));
         // The cache grows by doubling: the last time, the half that is full
         // still exists beside the new one.
@@ -109,6 +116,7 @@ mod tests {
     #[test]
     fn a_cache_is_as_large_as_the_engine_makes_it() {
         // 32 layers x 2 x 32 heads x 128 values x 4 bytes: 1 MiB a token.
+        assert_eq!(Need::of(GIB, LLAMA_2_7B, None).cache, 2 * GIB);
         let need = Need::of(0, LLAMA_2_7B, None);
         assert_eq!((need.cache, need.room), (4 * GIB, ROOM + 2 * GIB));
         assert_eq!(Need::of(0, LLAMA_2_7B, Some(1024)).cache, GIB);
@@ -119,10 +127,10 @@ mod tests {
     #[test]
     fn a_smaller_context_is_offered_where_it_helps() {
         let fit = |gib| fit(4 * GIB, LLAMA_2_7B, None, gib * GIB);
-        assert_eq!(fit(11), Fit::Whole);
-        assert_eq!(fit(8), Fit::With(2048));
-        assert_eq!(fit(7), Fit::With(1024));
-        assert_eq!(fit(6), Fit::No);
+        assert_eq!(fit(8), Fit::Whole);
+        assert_eq!(fit(7), Fit::With(2048));
+        assert_eq!(fit(6), Fit::With(1024));
+        assert_eq!(fit(5), Fit::No);
         assert_eq!(super::fit(u64::MAX, LLAMA_2_7B, None, u64::MAX - 1), Fit::No);
     }
 

@@ -122,12 +122,12 @@ mod tests {
             plan(&spec, bytes, 0).lines(&room(1 << 40, memory), context).pop().unwrap()
         };
         assert!(last(64 * GIB, None).ends_with("available: fits"), "{}", last(64 * GIB, None));
-        let less = last(39 * GIB, None);
+        let less = last(38 * GIB + GIB / 4, None);
         assert!(less.ends_with("available: fits with --context 2048"), "{less}");
-        let small = last(32 * GIB, None);
+        let small = last(30 * GIB, None);
         let instead = "does not fit; `agent pull llama-2-70b-chat --quant Q2_K` would, 27.3 GiB";
         assert!(small.ends_with(instead), "{small}");
-        let smaller = last(16 * GIB, None);
+        let smaller = last(11 * GIB, None);
         assert!(
             smaller.contains("`agent pull llama-2-13b-chat --quant Q3_K_S` would"),
             "{smaller}"
