@@ -150,4 +150,10 @@ fn half_precision_weights_are_quantized_on_the_way() {
         let (code, _, err) = run(&mut at(&home, &loopback, &ask));
         assert!(code == 5 && err.contains("the context is 256"), "{code}: {err}");
     }
+    // And by hand, into any file: the weights are here.
+    let file = home.path().join("by-hand.gguf");
+    let quantize = ["quantize", repo, "--to", "q6_k", "-o", file.to_str().expect("a path")];
+    let (code, _, err) = run(&mut at(&home, &loopback, &quantize));
+    assert!(code == 0 && file.is_file(), "{err}");
+    assert!(loopback.seen().iter().all(|seen| !seen.path.starts_with("/bytes/")));
 }

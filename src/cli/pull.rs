@@ -14,6 +14,7 @@ use super::args::Shared;
 use super::exit::Exit;
 use super::face::sink::{DIM, Sink};
 use super::face::words;
+use super::quantize::Format;
 use super::{Failure, quantize, source};
 use crate::hub::{Choice, Hub, INDEX, RemoteFile, Spec, choose, shards};
 use plan::Plan;
@@ -36,6 +37,21 @@ pub fn run(shared: &Shared, name: &str) -> Result<Exit, Failure> {
     Ok(Exit::Answered)
 }
 
+/// The folder of a repository's half-precision weights, which are to become
+/// `format`; pulled if they are not here.
+///
+/// # Errors
+/// The repository has none, or they cannot be had.
+pub fn weights(shared: &Shared, spec: &Spec, format: Format) -> Result<PathBuf> {
+    let mut pull = Pull { shared, hub: Hub::from_env()?, err: Sink::stderr(shared.face.color) };
+    match pull.choice(spec, None)? {
+        Choice::Safetensors { beside, weights } => {
+            pull.half_precision(spec, &beside, weights, format)
+        }
+        Choice::Gguf(file) => bail!("{spec} is quantized already, in {file}: pull it as it is"),
+    }
+}
+
 struct Pull<'a> {
     shared: &'a Shared,
     hub: Hub,
@@ -44,21 +60,21 @@ struct Pull<'a> {
 
 impl Pull<'_> {
     fn model(&mut self, spec: &Spec) -> Result<PathBuf> {
-        let quant = self.shared.model.quant.as_deref();
-        let choice = match &spec.file {
-            Some(file) => Choice::Gguf(file.clone()),
-            None => {
-                let files = self.hub.list(&spec.repo)?.files;
-                let files: Vec<String> = files.into_iter().map(|(path, _)| path).collect();
-                // A model that is quantized here has the quantization that is
-                // asked for in no file's name.
-                choose(spec, &files, quant)?
-            }
-        };
-        match choice {
+        match self.choice(spec, self.shared.model.quant.as_deref())? {
             Choice::Gguf(file) => self.gguf(spec, &file),
             Choice::Safetensors { beside, weights } => self.safetensors(spec, &beside, weights),
         }
+    }
+
+    /// What of the repository is meant. A model that is quantized here has the
+    /// quantization that is asked for in no file's name.
+    fn choice(&self, spec: &Spec, quant: Option<&str>) -> Result<Choice> {
+        if let Some(file) = &spec.file {
+            return Ok(Choice::Gguf(file.clone()));
+        }
+        let files = self.hub.list(&spec.repo)?.files;
+        let files: Vec<String> = files.into_iter().map(|(path, _)| path).collect();
+        Ok(choose(spec, &files, quant)?)
     }
 
     fn gguf(&mut self, spec: &Spec, path: &str) -> Result<PathBuf> {
@@ -82,13 +98,12 @@ impl Pull<'_> {
         self.fetch(&file)
     }
 
-    /// What describes the model first, because it says which weights there are;
-    /// then the weights, a file at a time; then one quantized file of them all.
+    /// One quantized file of a model in half precision, which is kept.
     fn safetensors(
         &mut self,
         spec: &Spec,
         beside: &[String],
-        mut weights: Vec<String>,
+        weights: Vec<String>,
     ) -> Result<PathBuf> {
         let repo = &spec.repo;
         let quant = self.shared.model.quant.as_deref().unwrap_or(source::KEPT[0]);
@@ -98,6 +113,26 @@ impl Pull<'_> {
         if kept.is_file() {
             return Ok(kept);
         }
+        let folder = self.half_precision(spec, beside, weights, format)?;
+        if let Some(parent) = kept.parent() {
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        quantize::write(self.shared, &folder, format, &kept)?;
+        Ok(kept)
+    }
+
+    /// The folder of a model in half precision. What describes the model comes
+    /// first, because it says which weights there are; then the weights, a file
+    /// at a time.
+    fn half_precision(
+        &mut self,
+        spec: &Spec,
+        beside: &[String],
+        mut weights: Vec<String>,
+        format: Format,
+    ) -> Result<PathBuf> {
+        let repo = &spec.repo;
         if self.hub.settings().offline {
             bail!("{spec} is not here quantized, and HF_HUB_OFFLINE is set");
         }
@@ -127,13 +162,7 @@ impl Pull<'_> {
         for file in &files {
             self.fetch(file)?;
         }
-        let folder = folder.context("nothing describes this model")?;
-        if let Some(parent) = kept.parent() {
-            fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
-        }
-        quantize::write(self.shared, &folder, format, &kept)?;
-        Ok(kept)
+        folder.context("nothing describes this model")
     }
 
     /// Says what is about to happen.

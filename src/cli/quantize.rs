@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::Failure;
 use super::args::Shared;
 use super::exit::Exit;
 use super::face::sink::{DIM, Sink, WRONG};
+use super::source::Source;
+use super::{Failure, pull};
 use crate::chat::Cancel;
 use crate::llama::convert::{self, ConvertError, Progress, Report, Target};
 
@@ -18,8 +19,8 @@ use crate::llama::convert::{self, ConvertError, Progress, Report, Target};
 #[derive(Clone, Debug, Args)]
 pub struct QuantizeArgs {
     /// A folder with config.json, safetensors (bf16, f16, f32, or bitsandbytes
-    /// NF4 and FP4) and a tokenizer.
-    #[arg(value_name = "FOLDER")]
+    /// NF4 and FP4) and a tokenizer; or a repository of the hub that has them.
+    #[arg(value_name = "FOLDER|OWNER/REPO")]
     source: PathBuf,
     /// How weights are kept.
     #[arg(long, value_enum, default_value_t = Format::Q4K)]
@@ -64,12 +65,21 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// # Errors
 /// The folder is not one of a Llama, or the file cannot be written.
 pub fn run(shared: &Shared, args: &QuantizeArgs) -> Result<Exit, Failure> {
-    match write(shared, &args.source, args.to, &args.output) {
+    let folder = folder(shared, args).map_err(Failure::no_model)?;
+    match write(shared, &folder, args.to, &args.output) {
         Ok(()) => Ok(Exit::Answered),
         Err(error) if matches!(error.downcast_ref(), Some(ConvertError::Cancelled)) => {
             Err(Failure { exit: Exit::Interrupted, error })
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The folder that is meant; pulled if it is one of the hub's.
+fn folder(shared: &Shared, args: &QuantizeArgs) -> Result<PathBuf> {
+    match Source::parse(&args.source)? {
+        Source::Hub(spec) => pull::weights(shared, &spec, args.to),
+        _ => Ok(args.source.clone()),
     }
 }
 
