@@ -39,13 +39,14 @@ const BOX: &str = "models/calculator.gguf";
 fn llama_cpp_thinks_the_same_of_the_examples() {
     let Some(python) = python("llama.cpp") else { return };
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join(BOX);
-    // It rounds what it multiplies with 8-bit weights to 8 bits as well.
+    // It rounds what it multiplies with 8-bit weights to 8 bits as well, which was measured to
+    // move a log probability by up to 0.8; transformers, which does not, differs by 0.0005.
     // Here each position is a request of its own, so a quarter of them will do.
     let mut texts = examples(&model);
     for text in &mut texts {
         text.positions = text.positions.iter().copied().step_by(4).collect();
     }
-    compare(&python, "llama.cpp", &model, &texts, 0.75);
+    compare(&python, "llama.cpp", &model, &texts, 1.5);
 }
 
 #[test]
