@@ -99,7 +99,8 @@ fn each_damage_is_named() {
         ("a text", with("llama.context_length", text("4096")), "context_length is absurd"),
         ("rope", with("llama.rope.dimension_count", Value::U32(64)), "are rotated"),
         ("rope base", with("llama.rope.freq_base", Value::F32(f32::NAN)), "freq_base is NaN"),
-        ("other vocabulary", with("tokenizer.ggml.model", text("gpt2")), "tokenizer.json"),
+        ("other vocabulary", with("tokenizer.ggml.model", text("bert")), "tokenizer.json"),
+        ("no merges", with("tokenizer.ggml.model", text("gpt2")), "types or merges"),
         ("no tokens", with("tokenizer.ggml.tokens", Value::Array(vec![])), "no tokens"),
         (
             "no bytes",
@@ -138,7 +139,7 @@ fn paths_that_lead_to_no_model() {
             std::os::unix::net::UnixListener::bind(folder.path().join("socket.gguf")).unwrap();
         assert!(matches!(open("socket.gguf"), ModelError::NotGguf(_)));
     }
-    let other = with("tokenizer.ggml.model", Value::String("gpt2".into()));
+    let other = with("tokenizer.ggml.model", Value::String("bert".into()));
     std::fs::write(folder.path().join("other.gguf"), other).unwrap();
     assert!(matches!(open("other.gguf"), ModelError::Unsupported(_)));
     std::fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
