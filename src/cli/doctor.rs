@@ -71,11 +71,8 @@ fn models(hub: &Result<Settings, HubError>) -> (String, String) {
 /// Whether there is a token; the token itself is nobody's business.
 fn token(hub: &Result<Settings, HubError>) -> String {
     match hub {
-        Ok(Settings { token: None, .. }) => "none".into(),
-        Ok(_) if std::env::var_os("HF_TOKEN").is_some_and(|token| !token.is_empty()) => {
-            "in HF_TOKEN".into()
-        }
-        Ok(settings) => format!("in {}", settings.token_file.display()),
+        Ok(Settings { token_from: Some(from), .. }) => format!("in {from}"),
+        Ok(_) => "none".into(),
         Err(error) => error.to_string(),
     }
 }

@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use super::args::DialectName;
-use super::args::{self, ModelArgs};
+use super::args::{self, DialectName, ModelArgs};
 use super::face::words;
 use super::source::{self, Source};
 use super::{cache, conversation, remote, template};

@@ -19,6 +19,8 @@ pub struct Settings {
     pub cache: PathBuf,
     /// From HF_TOKEN, else from the token file.
     pub token: Option<Token>,
+    /// Where it was found: a variable's name, or the token file's path.
+    pub token_from: Option<String>,
     /// Where a token is kept between sessions (HF_TOKEN_PATH, else `token` in HF_HOME).
     pub token_file: PathBuf,
     /// Ask nobody (HF_HUB_OFFLINE).
@@ -66,17 +68,21 @@ impl Settings {
         };
         let cache = folder("HF_HUB_CACHE").or_else(|| folder("HUGGINGFACE_HUB_CACHE"));
         let token_file = folder("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
-        let given = variable("HF_TOKEN").or_else(|| variable("HUGGING_FACE_HUB_TOKEN"));
-        let token = match given {
-            Some(token) => Some(clean(&token, "HF_TOKEN")?),
-            None => saved(&token_file)?,
+        let given = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]
+            .into_iter()
+            .find_map(|name| Some((name.to_string(), variable(name)?)));
+        let (token, from) = match given {
+            Some((name, token)) => (Some(clean(&token, &name)?), name),
+            None => (saved(&token_file)?, token_file.display().to_string()),
         };
+        let token_from = token.is_some().then_some(from);
         let offline = variable("HF_HUB_OFFLINE")
             .is_some_and(|value| ["1", "on", "yes", "true"].contains(&&*value.to_lowercase()));
         Ok(Self {
             endpoint: address(variable("HF_ENDPOINT"))?,
             cache: cache.unwrap_or_else(|| home.join("hub")),
             token,
+            token_from,
             token_file,
             offline,
         })
