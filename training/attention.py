@@ -35,8 +35,8 @@ class Loop:
 
 
 def block_tables(segments, tokens):
-    """For each pair of blocks of `BLOCK` queries and keys: may any token see any, do all see all.
-    Two boolean `(blocks, blocks)` arrays; the second is a safe understatement."""
+    """Which blocks of `BLOCK` queries see which blocks of keys: a boolean `(2, blocks, blocks)` array of
+    those that see some of the tokens, perhaps all, and of those that see all for certain."""
     blocks = tokens // BLOCK
     some, every = np.zeros((2, blocks, blocks), bool)
     groups = {}
@@ -49,7 +49,7 @@ def block_tables(segments, tokens):
             groups[first, last] = min(low, begin), max(high, end)
     for (first, last), (begin, end) in groups.items():
         every[-(-begin // BLOCK) : end // BLOCK, -(-first // BLOCK) : last // BLOCK] = True
-    return np.tril(some), every
+    return np.stack([np.tril(some) & ~every, every])
 
 
 class Flex:
@@ -57,18 +57,16 @@ class Flex:
 
     kernel = None
 
-    def __init__(self, batch, device):
+    def __init__(self, batch):
         if Flex.kernel is None:
             Flex.kernel = torch.compile(flex_attention, dynamic=False)
-        some, every = block_tables(batch.segments, len(batch.document))
         document, parent = batch.document, batch.parent
 
         def visible(b, h, query, key):
             return (key <= query) & ((document[query] == document[key]) | (parent[query] == document[key]))
 
-        tables = torch.from_numpy(np.stack([some & ~every, every])).to(device, non_blocking=True)
-        counts = tables.sum(-1, dtype=torch.int32)[:, None, None]
-        order = tables.to(torch.int8).argsort(dim=-1, descending=True, stable=True).to(torch.int32)[:, None, None]
+        counts = batch.tables.sum(-1, dtype=torch.int32)[:, None, None]
+        order = batch.tables.to(torch.int8).argsort(dim=-1, descending=True, stable=True).to(torch.int32)[:, None, None]
         self.mask = BlockMask.from_kv_blocks(
             counts[0], order[0], counts[1], order[1], BLOCK_SIZE=BLOCK, mask_mod=visible
         )

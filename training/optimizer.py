@@ -46,11 +46,12 @@ class Muon(torch.optim.Optimizer):
             update = orthogonalize(gradient.lerp(average, momentum))
             scale = max(1, update.shape[1] / update.shape[2]) ** 0.5
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(parameters, list(update.unbind()), alpha=-group["lr"] * scale)
+            torch._foreach_sub_(parameters, list((update * (group["lr"] * scale)).unbind()))
 
 
 def optimizers(model, muon, adam_lr, muon_lr, decay):
-    """The optimizers of all parameters. Each group remembers its peak learning rate as `peak`."""
+    """The optimizers of all parameters. Each group remembers its peak learning rate as `peak`; the
+    rate itself is a tensor, so that a CUDA graph of a step reads it anew."""
     matrices = [p for block in model.blk for p in block.parameters() if p.ndim == 2]
     vectors = [p for p in model.parameters() if p.ndim == 1]
     table = [model.token_embd.weight]
@@ -58,10 +59,11 @@ def optimizers(model, muon, adam_lr, muon_lr, decay):
     groups = [{"params": table, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
     if not muon:
         groups.append({"params": matrices, "weight_decay": decay})
-    made = [torch.optim.AdamW(groups, lr=adam_lr, betas=(0.9, 0.98), eps=1e-9, fused=fused)]
+    made = [torch.optim.AdamW(groups, lr=adam_lr, betas=(0.9, 0.98), eps=1e-9, fused=fused, capturable=fused)]
     if muon:
         made.append(Muon(matrices, lr=muon_lr, weight_decay=decay))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
+            group["lr"] = torch.tensor(group["peak"], device=table[0].device)
     return made

@@ -31,7 +31,7 @@ if [ "$device" = cpu ]; then
     minutes=${MINUTES:-120}
     count=512
 else
-    shape=(--layers 8 --width 384 --heads 6 --kv-heads 2 --hidden 1024 --tokens 65536)
+    shape=(--layers 8 --width 512 --heads 8 --kv-heads 2 --hidden 1344 --tokens 65536)
     minutes=${MINUTES:-20}
     count=4096
 fi

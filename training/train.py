@@ -105,11 +105,12 @@ class Trainer:
             self.model, not options.adam, options.adam_lr, options.muon_lr, options.weight_decay
         )
         self.flex = self.cuda and options.attention != "loop" or options.attention == "flex"
+        self.graph = None
         if self.cuda:
             self.model.compile()
 
     def attention(self, batch):
-        return Flex(batch, self.options.device) if self.flex else Loop(batch)
+        return Flex(batch) if self.flex else Loop(batch)
 
     def forward(self, batch):
         """The loss of each token and whether it is predicted, for a batch on the device."""
@@ -125,14 +126,43 @@ class Trainer:
         return loss.detach(), (right * batch.weights).sum() / count
 
     def step(self, batch, rate):
+        """One step at `rate`, a share of the peak: loss, share predicted, gradient norm."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"].fill_(group["peak"] * rate)
+        if not self.graph:
+            return self.update(batch)
+        for name, tensor in vars(self.place).items():
+            if name != "segments":
+                tensor.copy_(getattr(batch, name))
+        self.graph.replay()
+        return self.figures.clone()
+
+    def update(self, batch):
         figures = self.backward(batch)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return *figures, norm
+        return torch.stack([*figures, norm])
+
+    def capture(self, batch):
+        """Records a step as a CUDA graph, which then reads its batch where this one lies: to launch its
+        kernels one by one takes the processor longer than the GPU needs to run them."""
+        self.place = batch
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self.step(batch, 0.0)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self.figures = self.update(batch)
+        except RuntimeError as problem:
+            print(f"no CUDA graph: {problem}", file=sys.stderr, flush=True)
+            return
+        self.graph = graph
 
     def prove(self, batch):
         """Compiles, and checks the fused attention's gradients against the plain ones."""
@@ -186,6 +216,8 @@ def main():
     trainer.prove(next(stream))
     for _ in range(3):
         trainer.step(next(stream), 0.0)
+    if trainer.flex and trainer.cuda:
+        trainer.capture(next(stream))
     if trainer.cuda:
         torch.cuda.synchronize()
     print(f"ready after {time.monotonic() - begun:.0f} s", flush=True)
@@ -196,7 +228,7 @@ def main():
         share, over = rate(options, steps, time.monotonic() - begun)
         if over:
             break
-        figures.append(torch.stack(trainer.step(next(stream), share)))
+        figures.append(trainer.step(next(stream), share))
         steps += 1
         if steps % 8 == 0 and trainer.cuda:
             # The clock decides the learning rate: the queue of work must not run ahead of it.
