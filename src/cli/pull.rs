@@ -1,5 +1,6 @@
 //! `agent pull`: brings a model of the hub to this machine.
 
+mod header;
 mod plan;
 mod progress;
 mod room;
@@ -14,9 +15,11 @@ use super::args::Shared;
 use super::exit::Exit;
 use super::face::sink::{DIM, Sink};
 use super::face::words;
+use super::fit::Shape;
 use super::quantize::Format;
 use super::{Failure, quantize, source};
 use crate::hub::{Choice, Hub, INDEX, RemoteFile, Spec, choose, shards};
+use crate::llama::convert;
 use plan::Plan;
 use progress::Bar;
 use room::Room;
@@ -87,13 +90,23 @@ impl Pull<'_> {
             },
         };
         let here = self.hub.here(&file);
+        let known = match spec.known {
+            Some(known) => Some((file.size, known.into())),
+            None => header::read(&self.hub, &file)?,
+        };
+        if known.is_none() {
+            let why = "the hub sends no part of a file alone: what this one says of itself cannot \
+                       be read ahead";
+            self.err.line(DIM, why)?;
+        }
         self.plan(&Plan {
             spec,
             what: path.into(),
             size: file.size,
             here,
             kept: 0,
-            weights: file.size,
+            weights: known.map_or(file.size, |(weights, _)| weights),
+            shape: known.map(|(_, shape)| shape),
         })?;
         self.fetch(&file)
     }
@@ -145,6 +158,10 @@ impl Pull<'_> {
             }
             folder = at.parent().map(PathBuf::from);
         }
+        let folder = folder.context("nothing describes this model")?;
+        let shape = convert::Config::read(&folder)
+            .map(|config| Shape::from(&config))
+            .with_context(|| format!("{repo} was not downloaded"))?;
         let files: Result<Vec<RemoteFile>, _> =
             weights.iter().map(|path| self.hub.look(repo, path)).collect();
         let files = files?;
@@ -158,11 +175,12 @@ impl Pull<'_> {
             here: files.iter().map(|file| self.hub.here(file)).sum(),
             kept: quantized,
             weights: quantized,
+            shape: Some(shape),
         })?;
         for file in &files {
             self.fetch(file)?;
         }
-        folder.context("nothing describes this model")
+        Ok(folder)
     }
 
     /// Says what is about to happen.

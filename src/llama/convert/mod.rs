@@ -24,7 +24,7 @@ use candle_core::quantized::GgmlDType;
 
 use self::blocks::Loss;
 pub use self::checkpoint::Checkpoint;
-use self::config::Config;
+pub use self::config::Config;
 pub use self::error::ConvertError;
 use self::plan::Planned;
 use self::writer::{Entry, Value, Writer};
