@@ -191,6 +191,18 @@ fn a_part_is_asked_for_again_where_a_connection_breaks() {
 }
 
 #[test]
+fn a_folder_of_ones_own_is_never_removed() {
+    let (home, loopback) = (home(), Loopback::start());
+    let folder = Folder::random();
+    folder.write(1);
+    let output = home.path().join("x.gguf");
+    let mut command = at(&home, &loopback, &["quantize", "--remove-source", "-o"]);
+    let (code, _, err) = run(command.arg(&output).arg(folder.path()));
+    assert!(code == 2 && err.contains("is no repository of the hub"), "{err}");
+    assert!(!output.exists() && folder.path().join("config.json").is_file());
+}
+
+#[test]
 fn two_processes_pull_one_file() {
     let (home, loopback) = (home(), Loopback::start());
     loopback.file(&format!("{REPO}/{FILE}"), &noise(300_000));
@@ -240,4 +252,29 @@ fn half_precision_weights_are_quantized_on_the_way() {
     let (code, _, err) = run(&mut at(&home, &loopback, &quantize));
     assert!(code == 0 && file.is_file(), "{err}");
     assert!(loopback.seen().iter().all(|seen| !seen.path.starts_with("/bytes/")));
+    let size = fs::metadata(&file).expect("a file").len() as f64 / f64::from(1 << 20);
+    assert!(err.contains(&format!("by-hand.gguf: {size:.1} MiB\ndisk: ")), "{size} {err}");
+    let cached = home.path().join("hub/models--meta-llama--Llama-2-7b-chat-hf");
+    let stay = format!("downloaded stay in {}: remove that folder", cached.display());
+    assert!(err.contains(&stay), "{err}");
+    // Once more, and then they are no longer here; what was quantized is.
+    let again = home.path().join("again.gguf");
+    let mut command = at(&home, &loopback, &["quantize", repo, "--remove-source", "-o"]);
+    let (code, _, err) = run(command.arg(&again));
+    assert!(code == 0 && again.is_file(), "{err}");
+    if cfg!(unix) {
+        assert!(err.contains(" of weights that were downloaded\n"), "{err}");
+        let left = fs::read_dir(cached.join("snapshots").join(loopback::COMMIT)).expect("a folder");
+        let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+        let name = |name: &&std::ffi::OsString| name.to_string_lossy().ends_with(".safetensors");
+        assert_eq!((left.iter().find(name), left.len() > 2), (None, true), "{left:?}");
+    }
+    fs::remove_dir_all(&cached).expect("removed");
+    let (_, out, err) = run(&mut at(&home, &loopback, &["models"]));
+    for quant in ["q4_k", "q8_0"] {
+        assert!(out.contains(&format!("{repo} --quant {quant} ")), "{out}{err}");
+    }
+    assert!(out.contains("Quantized here\n") && out.contains("  2 models in "), "{out}");
+    let ask = ["ask", "hello", "--model", repo, "--quant", "q8_0"];
+    assert_eq!(run(&mut at(&home, &loopback, &ask)).0, 5);
 }

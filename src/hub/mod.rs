@@ -32,7 +32,7 @@ pub use choose::{Choice, DEFAULT, INDEX, choose, shards};
 pub use error::HubError;
 pub use fetch::Event;
 pub use known::{KNOWN, Known};
-pub use names::{Repo, Spec};
+pub use names::{Repo, Spec, is_gguf};
 pub use patience::Patience;
 pub use place::Cache;
 pub use settings::{Settings, Token, expand};

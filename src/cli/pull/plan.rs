@@ -1,6 +1,7 @@
 //! What a download takes, and what would take less.
 
 use super::room::Room;
+use crate::cli::disk;
 use crate::cli::face::words::bytes as size;
 use crate::cli::fit::{Fit, Need, Shape, fit};
 use crate::hub::{KNOWN, Known, Spec};
@@ -75,16 +76,10 @@ impl Plan<'_> {
     /// None if the disk has room, else what to do.
     pub fn short_of_disk(&self, room: &Room) -> Option<String> {
         let needed = self.size.saturating_sub(self.here) + self.kept;
-        let free = room.disk.filter(|free| *free < needed)?;
-        let instead = smaller(self.size, |_, bytes| bytes <= free);
-        let instead = instead.unwrap_or_default();
-        Some(format!(
-            "the disk is too small: {} are needed, and {} are free in {}: remove something there, \
-             or set HF_HOME to a folder on a larger disk{instead}",
-            size(needed),
-            size(free),
-            room.folder.display()
-        ))
+        let why = disk::short(&room.folder, room.disk, needed)?;
+        let free = room.disk.unwrap_or_default();
+        let instead = smaller(self.size, |_, bytes| bytes <= free).unwrap_or_default();
+        Some(format!("{why} set HF_HOME to a folder on a larger disk{instead}"))
     }
 }
 
