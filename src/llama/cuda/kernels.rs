@@ -49,7 +49,6 @@ impl Role {
             Self::Logits => "logits",
         }
     }
-
 }
 
 /// What the kernels of a pass are compiled for.

@@ -120,7 +120,8 @@ impl Sizes {
     }
 
     fn all(&self) -> Vec<usize> {
-        let Self { input, squares, model, mixed, inner, queries, sums, tops, turns, logits } = *self;
+        let Self { input, squares, model, mixed, inner, queries, sums, tops, turns, logits } =
+            *self;
         vec![input, squares, model, mixed, inner, queries, sums, tops, turns, logits]
     }
 }
