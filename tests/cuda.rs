@@ -15,7 +15,7 @@ const KINDS: [GgmlDType; 5] =
     [GgmlDType::Q4_0, GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K, GgmlDType::Q8_0];
 /// ‖ours - reference‖ / ‖reference‖ of any row. Weights and activations are rounded to
 /// 11 bits as they are multiplied, keys and values as they are kept.
-const TOLERANCE: f32 = 5e-3;
+const TOLERANCE: f32 = 1e-2;
 
 fn tiny(kind: GgmlDType) -> Tiny {
     Tiny {
