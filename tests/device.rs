@@ -3,9 +3,15 @@
 mod program;
 mod support;
 
-use llama_agent::llama::cuda;
+use candle_core::quantized::GgmlDType;
+use llama_agent::llama::{Gguf, cuda};
 use program::{Place, agent, run};
 use support::Tiny;
+
+/// Of a shape and a format that the GPU engine has kernels for.
+fn taken() -> Tiny {
+    Tiny { dim: 256, heads: 4, ffn: 512, kind: GgmlDType::Q4_0, ..Tiny::default() }
+}
 
 /// A model file.
 fn model(place: &Place, tiny: &Tiny) -> String {
@@ -21,7 +27,7 @@ fn a_gpu_that_is_not_there_is_an_error_that_helps() {
         return;
     }
     let place = Place::new();
-    let model = model(&place, &Tiny::default());
+    let model = model(&place, &taken());
     for device in ["cuda", "cuda:7"] {
         let (code, out, err) =
             run(&mut agent(&["ask", "--model", &model, "--device", device, "x"]));
@@ -51,18 +57,23 @@ fn a_gpu_that_is_not_there_is_an_error_that_helps() {
 
 #[test]
 fn what_the_gpu_engine_does_not_run_is_refused_with_the_reason() {
-    use candle_core::quantized::GgmlDType;
-    use llama_agent::llama::Gguf;
     let runs = |tiny: Tiny| {
         let gguf = Gguf::from_bytes(tiny.bytes()).expect("a model");
-        cuda::runs(&gguf).map_err(|error| error.to_string())
+        cuda::needs(&gguf, None).map(|_| ()).map_err(|error| error.to_string())
     };
-    let takes = || Tiny { dim: 256, heads: 4, ffn: 512, kind: GgmlDType::Q4_0, ..Tiny::default() };
-    assert_eq!(runs(takes()), Ok(()));
+    assert_eq!(runs(taken()), Ok(()));
     for kind in [GgmlDType::F16, GgmlDType::F32, GgmlDType::Q4_1, GgmlDType::Q5_0] {
-        let why = runs(Tiny { kind, ..takes() }).expect_err("no kernels for it");
+        let why = runs(Tiny { kind, ..taken() }).expect_err("no kernels for it");
         assert!(why.contains(&format!("{kind:?}")) && why.contains("--device cpu"), "{why}");
     }
-    let why = runs(Tiny { heads: 16, ..takes() }).expect_err("no kernels for it");
+    let why = runs(Tiny { heads: 16, ..taken() }).expect_err("no kernels for it");
     assert!(why.contains("heads of 16") && why.contains("--device cpu"), "{why}");
+}
+
+#[test]
+fn a_format_is_refused_before_a_gpu_is_looked_for() {
+    let place = Place::new();
+    let model = model(&place, &Tiny::default());
+    let (code, _, err) = run(&mut agent(&["ask", "--model", &model, "--device", "cuda", "x"]));
+    assert!(code == 3 && err.contains("heads of 16"), "{err}");
 }

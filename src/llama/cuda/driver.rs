@@ -13,8 +13,8 @@ use std::ptr;
 use anyhow::{Context, Result, bail, ensure};
 use cudarc::driver::{result, sys};
 
-use self::found::start;
 pub use self::found::{Gpu, devices, gpus};
+use self::found::{LEAST, start};
 pub(super) use self::owned::{Buffer, Graph, Pinned, Stream};
 
 use super::kernels::FATBIN;
@@ -58,11 +58,13 @@ impl Device {
                 attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
                 attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
             );
-            if capability.0 < 8 {
+            if capability < LEAST {
                 bail!(
-                    "{name} has compute capability {}.{}, 8.0 or later is needed: use --device cpu",
+                    "{name} has compute capability {}.{}, {}.{} or later is needed: use --device cpu",
                     capability.0,
-                    capability.1
+                    capability.1,
+                    LEAST.0,
+                    LEAST.1
                 );
             }
             let context = result::primary_ctx::retain(device)?;

@@ -179,14 +179,16 @@ impl Drop for Cuda {
     }
 }
 
-/// Whether the engine runs a file, wherever there is a GPU with enough memory.
+/// What a whole model needs, wherever there is a GPU; `context` as for `open`.
 ///
 /// # Errors
-/// The shape or the format that it does not run, and what to do.
-pub fn runs(gguf: &Gguf) -> Result<()> {
-    let config = LlamaConfig::from_gguf(gguf)?;
+/// It is of a shape or a format that the kernels do not have: what to do.
+pub fn needs(gguf: &Gguf, context: Option<usize>) -> Result<Needs> {
+    let mut config = LlamaConfig::from_gguf(gguf)?;
+    config.context = context.unwrap_or(config.context).clamp(1, config.context);
     supported(&config)?;
-    weights::stored(Source::File(gguf), &config).map(|_| ())
+    let stored = weights::stored(Source::File(gguf), &config)?;
+    Ok(Needs::new(&config, &stored, config.layers))
 }
 
 /// # Errors

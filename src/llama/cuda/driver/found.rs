@@ -24,6 +24,16 @@ pub struct Gpu {
     pub cuda: (i32, i32),
 }
 
+/// The least compute capability that the kernels are compiled for.
+pub(super) const LEAST: (i32, i32) = (8, 0);
+
+impl Gpu {
+    /// It has the instructions that the kernels use.
+    pub fn is_supported(&self) -> bool {
+        self.capability >= LEAST
+    }
+}
+
 /// Finds the driver; returns the version of CUDA that it is for, 12080 for 12.8.
 ///
 /// # Errors
