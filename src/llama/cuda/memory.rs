@@ -240,7 +240,7 @@ mod tests {
         }
         // No context makes the weights fit.
         let why = Needs::within(&llama_70b(4096), &stored, 80, 8 << 30).unwrap_err();
-        assert_eq!((named(&why, "--context "), named(&why, "--gpu-layers ")), (None, Some(16)));
+        assert_eq!((named(&why, "--context "), named(&why, "--gpu-layers ")), (None, Some(17)));
         let why = Needs::within(&llama_70b(4096), &stored, 80, 1 << 20).unwrap_err();
         assert!(why.ends_with("use --device cpu or a smaller model"), "{why}");
         let why = Needs::within(&llama_70b(4096), &stored, 20, 8 << 30).unwrap_err();
