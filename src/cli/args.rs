@@ -12,7 +12,7 @@ use clap_complete::Shell;
 
 pub use self::flags::{Color, DecodeArgs, DialectName, FaceArgs, ModelArgs, Shared};
 pub use self::hint::{expression, hint};
-pub use self::value::{at_least_one, repeat_penalty, temperature, time, top_p};
+pub use self::value::{Device, at_least_one, repeat_penalty, temperature, time, top_p};
 use super::quantize::QuantizeArgs;
 use super::{conversation, exit};
 

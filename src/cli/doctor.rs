@@ -7,11 +7,11 @@ use super::config::Config;
 use super::exit::Exit;
 use super::face::sink::{STRONG, Sink};
 use super::face::words;
-use super::fit::{Fit, Need, fit, tokens_a_second};
+use super::fit::{Fit, Need, Shape, fit, fit_gpu, tokens_a_second};
 use super::machine::{Machine, Memory, bandwidth, free_disk};
 use super::models::pulled::{self, Pulled};
 use super::{Failure, cache, kept};
-use crate::hub::{Cache, DEFAULT, HubError, KNOWN, Settings};
+use crate::hub::{Cache, DEFAULT, HubError, KNOWN, Known, Settings};
 
 /// Where nothing can be kept between runs.
 const NO_FOLDER: &str = "this user has no cache folder";
@@ -26,10 +26,6 @@ pub fn run(shared: &Shared, config: &Config) -> Result<Exit, Failure> {
     let rate = bandwidth(machine.memory);
     let Memory { total, available } = machine.memory;
     let cores = words::plural(machine.cores, "core");
-    let gpus = match machine.gpus.is_empty() {
-        true => "none that an NVIDIA driver runs".into(),
-        false => machine.gpus.join(", "),
-    };
     let memory = format!(
         "{}, {} available, read at {:.1} GB/s",
         words::bytes(total),
@@ -39,9 +35,10 @@ pub fn run(shared: &Shared, config: &Config) -> Result<Exit, Failure> {
     let hub = Settings::from_env();
     let (models, disk) = models(&hub);
     let key = std::env::var_os("AGENT_API_KEY").is_some_and(|key| !key.is_empty());
+    let gpu = machine.gpus.roomiest().map(|gpu| ("On the GPU", on_gpu(gpu.free, shared)));
     for (name, what) in [
         ("Processor", format!("{}, {cores}: {}", machine.processor, machine.features.join(" "))),
-        ("GPU", gpus),
+        ("GPU", machine.gpus.described()),
         ("Memory", memory),
         ("Disk", disk),
         ("Models", models),
@@ -51,7 +48,10 @@ pub fn run(shared: &Shared, config: &Config) -> Result<Exit, Failure> {
         ("Hub token", token(&hub)),
         ("API key", if key { "in AGENT_API_KEY".into() } else { "none".into() }),
         ("Llama-2", llama(available, shared.model.context, rate)),
-    ] {
+    ]
+    .into_iter()
+    .chain(gpu)
+    {
         out.styled(STRONG, &format!("{name:<10}"))?;
         out.text(&format!(" {what}\n"))?;
     }
@@ -111,21 +111,33 @@ fn snapshots(shared: &Shared) -> String {
 
 /// The largest Llama-2 chat model that fits, and how fast it is at most.
 fn llama(memory: u64, context: Option<usize>, rate: f64) -> String {
-    let sized = || KNOWN.iter().filter_map(|model| Some((model, model.bytes(DEFAULT[0])?)));
-    let largest = sized().rev().find_map(|(model, bytes)| {
-        let how = match fit(bytes, model.into(), context, memory) {
-            Fit::Whole => "fits".to_string(),
-            Fit::With(tokens) => format!("fits with --context {tokens}"),
-            Fit::No => return None,
-        };
-        let speed = tokens_a_second(rate, bytes);
-        let (name, kind) = (model.name, DEFAULT[0]);
-        Some(format!("{name} in {kind} {how}: at most {speed:.1} tokens a second"))
+    let largest = largest(|model, bytes| fit(bytes, model.into(), context, memory));
+    let largest = largest.map(|(said, bytes)| {
+        format!("{said}: at most {:.1} tokens a second", tokens_a_second(rate, bytes))
     });
-    let least = || {
-        let (model, bytes) = sized().next()?;
-        let need = Need::of(bytes, model.into(), Some(1024)).total();
-        Some(format!("none fits: {} needs {} at least", model.name, words::bytes(need)))
-    };
-    largest.or_else(least).unwrap_or_default()
+    largest.unwrap_or_else(|| none_fits(Need::of))
+}
+
+/// The largest Llama-2 chat model that fits a GPU.
+fn on_gpu(free: u64, shared: &Shared) -> String {
+    let context = shared.model.context;
+    let largest = largest(|model, bytes| fit_gpu(bytes, model.into(), context, free));
+    largest.map_or_else(|| none_fits(Need::on_gpu), |(said, _)| said)
+}
+
+/// The largest model with a short name that fits, as a sentence, and its bytes.
+fn largest(fit: impl Fn(&Known, u64) -> Fit) -> Option<(String, u64)> {
+    KNOWN.iter().rev().find_map(|model| {
+        let bytes = model.bytes(DEFAULT[0])?;
+        let fits = fit(model, bytes).said("")?;
+        Some((format!("{} in {} {fits}", model.name, DEFAULT[0]), bytes))
+    })
+}
+
+/// What the smallest of them needs.
+fn none_fits(need: impl Fn(u64, Shape, Option<usize>) -> Need) -> String {
+    let sized = KNOWN.iter().find_map(|model| Some((model, model.bytes(DEFAULT[0])?)));
+    let Some((model, bytes)) = sized else { return String::new() };
+    let need = need(bytes, model.into(), Some(1024)).total();
+    format!("none fits: {} needs {} at least", model.name, words::bytes(need))
 }

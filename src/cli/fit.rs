@@ -13,6 +13,10 @@ const ROOM: u64 = 768 << 20;
 /// Weights that take more than this are not kept in f32 (`llama::portable`).
 const FLOAT: u64 = 512 << 20;
 
+/// What the GPU engine takes besides weights and cache for 4,096 tokens of
+/// Llama-2-70B, rounded up: `llama::cuda::Needs` has the exact sum of a file.
+const GPU_ROOM: u64 = 64 << 20;
+
 /// The least context that is worth running: the system message and a turn.
 const LEAST: usize = 1024;
 
@@ -57,6 +61,18 @@ pub enum Fit {
     No,
 }
 
+impl Fit {
+    /// `fits`, ` the GPU` say after it, and with which context; None where it
+    /// does not.
+    pub fn said(self, place: &str) -> Option<String> {
+        match self {
+            Self::Whole => Some(format!("fits{place}")),
+            Self::With(tokens) => Some(format!("fits{place} with --context {tokens}")),
+            Self::No => None,
+        }
+    }
+}
+
 /// Bytes of memory that a model needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
@@ -83,6 +99,12 @@ impl Need {
         Self { weights, cache, room: ROOM.saturating_add(cache / 2) }
     }
 
+    /// The same on a GPU, where the cache is f16 and never moves.
+    pub fn on_gpu(weights: u64, shape: Shape, context: Option<usize>) -> Self {
+        let cache = Self::of(u64::MAX, shape, context).cache;
+        Self { weights, cache, room: GPU_ROOM }
+    }
+
     /// All of it.
     pub fn total(&self) -> u64 {
         self.weights.saturating_add(self.cache).saturating_add(self.room)
@@ -92,19 +114,24 @@ impl Need {
 /// Whether a model of `weights` bytes runs in `memory` bytes, if need be with
 /// half of its context, a quarter, and so on.
 pub fn fit(weights: u64, shape: Shape, context: Option<usize>, memory: u64) -> Fit {
-    let fits = |context| Need::of(weights, shape, context).total() <= memory;
-    if fits(context) {
+    let wanted = context.map_or(shape.context, |context| context.min(shape.context));
+    halving(wanted, |context| Need::of(weights, shape, Some(context)).total() <= memory)
+}
+
+/// The same for the memory that is free on a GPU.
+pub fn fit_gpu(weights: u64, shape: Shape, context: Option<usize>, free: u64) -> Fit {
+    let wanted = context.map_or(shape.context, |context| context.min(shape.context));
+    halving(wanted, |context| Need::on_gpu(weights, shape, Some(context)).total() <= free)
+}
+
+/// Whether so many tokens fit, or else half of them, a quarter, and so on.
+pub fn halving(wanted: usize, fits: impl Fn(usize) -> bool) -> Fit {
+    if fits(wanted) {
         return Fit::Whole;
     }
-    let wanted = context.map_or(shape.context, |context| context.min(shape.context));
-    let mut smaller = wanted / 2;
-    while smaller >= LEAST {
-        if fits(Some(smaller)) {
-            return Fit::With(smaller);
-        }
-        smaller /= 2;
-    }
-    Fit::No
+    let smaller = std::iter::successors(Some(wanted / 2), |tokens| Some(tokens / 2));
+    let mut smaller = smaller.take_while(|tokens| *tokens >= LEAST);
+    smaller.find(|tokens| fits(*tokens)).map_or(Fit::No, Fit::With)
 }
 
 /// Tokens a second at most, one at a time: every weight is read from memory
@@ -139,6 +166,15 @@ mod tests {
         assert_eq!(fit(6), Fit::With(1024));
         assert_eq!(fit(5), Fit::No);
         assert_eq!(super::fit(u64::MAX, LLAMA_2_7B, None, u64::MAX - 1), Fit::No);
+    }
+
+    #[test]
+    fn a_gpu_has_a_cache_in_half_precision_that_does_not_grow() {
+        let need = Need::on_gpu(GIB, LLAMA_2_7B, None);
+        assert_eq!((need.cache, need.room), (2 * GIB, GPU_ROOM));
+        let fit = |gib| fit_gpu(4 * GIB, LLAMA_2_7B, None, gib * GIB);
+        assert_eq!([7, 6, 5, 4].map(fit), [Fit::Whole, Fit::With(2048), Fit::With(1024), Fit::No]);
+        assert_eq!(fit(6).said(" the GPU").unwrap(), "fits the GPU with --context 2048");
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! What this machine has: processor, memory, free disk, GPU, and how fast it
 //! reads its memory.
 
+mod gpus;
+
+use std::io;
 use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use rayon::prelude::*;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
-/// Where the NVIDIA driver on Linux describes its GPUs, a folder each.
-const NVIDIA: &str = "/proc/driver/nvidia/gpus";
+pub use self::gpus::Gpus;
 
 /// The machine that the program runs on.
 #[derive(Clone, Debug)]
@@ -22,8 +23,7 @@ pub struct Machine {
     /// The vector instructions that matter to matrix products.
     pub features: Vec<&'static str>,
     pub memory: Memory,
-    /// The names of the GPUs that an NVIDIA driver runs.
-    pub gpus: Vec<String>,
+    pub gpus: Gpus,
 }
 
 /// Main memory in bytes, within the limits of a container.
@@ -48,7 +48,7 @@ impl Machine {
             cores: available_parallelism().map_or(1, usize::from),
             features: features(),
             memory: Memory::of(&system),
-            gpus: gpus(Path::new(NVIDIA)),
+            gpus: Gpus::this(),
         }
     }
 }
@@ -105,19 +105,6 @@ pub fn bandwidth(memory: Memory) -> f64 {
         best = best.min(pass.elapsed());
     }
     (words * size_of::<u64>()) as f64 / best.as_secs_f64().max(1e-9)
-}
-
-/// Reads the model names of the GPUs that the driver lists.
-fn gpus(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort();
-    let name = |path: &Path| {
-        let text = fs::read_to_string(path.join("information")).unwrap_or_default();
-        let name = text.lines().find_map(|line| Some(line.strip_prefix("Model:")?.trim().into()));
-        name.unwrap_or_else(|| "an NVIDIA GPU".into())
-    };
-    paths.iter().map(|path| name(path)).collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -180,19 +167,5 @@ mod tests {
         let (here, there) = (free_disk(folder.path()), free_disk(&deep));
         assert!(here.expect("free disk") > 0 && there.expect("free disk") > 0);
         assert!(free_disk(Path::new("relative/to/here")).is_ok());
-    }
-
-    #[test]
-    fn gpus_are_named_as_the_driver_does() {
-        let folder = tempfile::tempdir().expect("a folder");
-        assert!(gpus(&folder.path().join("none")).is_empty());
-        for (bus, text) in [
-            ("0000:01:00.0", "Model: \t\t NVIDIA H200\nIRQ:   \t\t 44\n"),
-            ("0000:02:00.0", "IRQ:   \t\t 45\n"),
-        ] {
-            fs::create_dir(folder.path().join(bus)).expect("a folder");
-            fs::write(folder.path().join(bus).join("information"), text).expect("written");
-        }
-        assert_eq!(gpus(folder.path()), ["NVIDIA H200", "an NVIDIA GPU"]);
     }
 }

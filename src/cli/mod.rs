@@ -8,6 +8,7 @@ mod cache;
 mod chat;
 mod config;
 pub mod conversation;
+mod device;
 mod disk;
 mod doctor;
 pub mod exit;

@@ -10,12 +10,12 @@ use anyhow::{Context, Result};
 
 use super::args::{self, ModelArgs};
 use super::source::{self, Source};
-use super::{cache, conversation, remote, template};
+use super::{cache, conversation, device, remote, template};
 use crate::agent::prompts::Prompts;
 use crate::chat::{Cancel, Dialect, Prompt, Template};
 use crate::decode::Snapshots;
-use crate::llama::{Gguf, Portable, Tokenizer};
-use crate::llm::local::Local;
+use crate::llama::{Gguf, Tokenizer};
+use crate::llm::local::{Local, vocabulary};
 use crate::llm::scripted::Scripted;
 use crate::llm::{Completion, Llm, LlmError, Request};
 use crate::tool::Registry;
@@ -62,14 +62,11 @@ pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
 fn named(path: &Path, shared: &args::Shared) -> Result<Local> {
     let gguf = Gguf::open(path)?;
     warn_of_prompts(&gguf, shared);
-    let context = shared.model.context;
-    let local = match &shared.model.tokenizer {
-        Some(tokenizer) => {
-            let engine = Portable::new(&gguf, context)?;
-            Local::new(Box::new(engine), Tokenizer::from_json(tokenizer)?)?
-        }
-        None => Local::open(path, context)?,
+    let tokenizer = match &shared.model.tokenizer {
+        Some(tokenizer) => Tokenizer::from_json(tokenizer)?,
+        None => vocabulary(&gguf, path)?,
     };
+    let local = Local::new(device::engine(&gguf, shared)?, tokenizer)?;
     let template = template::read(&gguf, local.tokenizer(), shared.prompt.dialect);
     Ok(trained(&gguf, local.with_template(template)))
 }
@@ -79,7 +76,8 @@ fn embedded(shared: &args::Shared) -> Result<Local> {
     let gguf = in_the_box()?
         .context("this build has no model in it: name a Llama model file with --model PATH.gguf")?;
     warn_of_prompts(&gguf, shared);
-    Ok(trained(&gguf, Local::from_gguf(&gguf, shared.model.context)?))
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    Ok(trained(&gguf, Local::new(device::engine(&gguf, shared)?, tokenizer)?))
 }
 
 /// What is known of a model's training: a file that names its prompts was

@@ -9,10 +9,12 @@ use super::args::Shared;
 use super::exit::Exit;
 use super::face::sink::{DIM, STRONG, Sink};
 use super::face::words;
-use super::fit::{Fit, Need, Shape, fit};
-use super::machine::Memory;
+use super::fit::{Fit, Need, Shape, fit, fit_gpu, halving};
+use super::machine::{Gpus, Memory};
 use super::{Failure, kept, model};
 use crate::hub::{Cache, DEFAULT, KNOWN, Settings};
+use crate::llama::cuda::{self, Gpu};
+use crate::llama::portable::Precision;
 use crate::llama::{Gguf, LlamaConfig};
 use pulled::Pulled;
 
@@ -25,6 +27,7 @@ pub fn run(shared: &Shared) -> Result<Exit, Failure> {
     let mut list = List {
         out: Sink::stdout(shared.face.color),
         memory: Memory::this(),
+        gpu: Gpus::this().roomiest().cloned(),
         context: shared.model.context,
     };
     list.out.line(STRONG, "In the box")?;
@@ -46,17 +49,26 @@ pub fn run(shared: &Shared) -> Result<Exit, Failure> {
     list.out.line(STRONG, "Known by a short name")?;
     for model in KNOWN {
         let bytes = model.bytes(DEFAULT[0]).unwrap_or_default();
-        let fit = list.fit(bytes, model.into());
+        let gpu = |gpu: &Gpu| fit_gpu(bytes, model.into(), list.context, gpu.free);
+        let fit = list.gpu.as_ref().and_then(|on| gpu(on).said(" the GPU"));
+        let fit = fit.unwrap_or_else(|| list.fit(bytes, model.into()));
         list.row(model.name, bytes, DEFAULT[0], &fit)?;
     }
     let available = words::bytes(list.memory.available);
     list.out.line(DIM, &format!("Fits: in the {available} of memory that are available now"))?;
+    if let Some(gpu) = &list.gpu {
+        let free = words::bytes(gpu.free);
+        list.out
+            .line(DIM, &format!("Fits the GPU: in the {free} that are free on {}", gpu.name))?;
+    }
     Ok(Exit::Answered)
 }
 
 struct List {
     out: Sink,
     memory: Memory,
+    /// The one with the most free memory.
+    gpu: Option<Gpu>,
     context: Option<usize>,
 }
 
@@ -75,21 +87,33 @@ impl List {
 
     fn file(&mut self, name: &str, bytes: u64, gguf: &Gguf) -> io::Result<()> {
         let fit = match LlamaConfig::from_gguf(gguf) {
-            Ok(config) => self.fit(gguf.size().0 as u64, Shape::from(&config)),
+            Ok(config) => {
+                let gpu = self.fit_gpu(gguf, &config).said(" the GPU");
+                gpu.unwrap_or_else(|| self.fit(gguf.size().0 as u64, Shape::from(&config)))
+            }
             Err(error) => error.to_string(),
         };
         self.row(name, bytes, &quantization(gguf), &fit)
     }
 
-    fn fit(&self, weights: u64, shape: Shape) -> String {
-        match fit(weights, shape, self.context, self.memory.available) {
-            Fit::Whole => "fits".into(),
-            Fit::With(tokens) => format!("fits with --context {tokens}"),
-            Fit::No => {
-                let need = Need::of(weights, shape, self.context).total();
-                format!("does not fit: it needs {}", words::bytes(need))
-            }
+    /// Whether a file fits the GPU; one that would not be taken there unless
+    /// told does not.
+    fn fit_gpu(&self, gguf: &Gguf, config: &LlamaConfig) -> Fit {
+        let Some(gpu) = &self.gpu else { return Fit::No };
+        if Precision::of(gguf) == Precision::Float {
+            return Fit::No;
         }
+        let wanted = self.context.map_or(config.context, |context| context.min(config.context));
+        halving(wanted, |context| {
+            cuda::needs(gguf, Some(context)).is_ok_and(|needs| needs.total() as u64 <= gpu.free)
+        })
+    }
+
+    fn fit(&self, weights: u64, shape: Shape) -> String {
+        fit(weights, shape, self.context, self.memory.available).said("").unwrap_or_else(|| {
+            let need = Need::of(weights, shape, self.context).total();
+            format!("does not fit: it needs {}", words::bytes(need))
+        })
     }
 
     fn row(&mut self, name: &str, bytes: u64, kind: &str, what: &str) -> io::Result<()> {

@@ -9,6 +9,10 @@ use super::error::ModelError;
 use super::gguf::Gguf;
 use super::matrix::Matrix;
 
+/// Models whose weights take no more than this in f32 are kept in f32: they
+/// multiply faster, and exactly.
+const FLOAT_LIMIT: usize = 512 << 20;
+
 /// How weights are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
@@ -16,6 +20,14 @@ pub enum Precision {
     Float,
     /// As they are in the file; activations are quantized to 8 bits too.
     Quantized,
+}
+
+impl Precision {
+    /// How the portable engine keeps a model, where nothing else is asked for.
+    pub fn of(gguf: &Gguf) -> Self {
+        let small = gguf.size().1.saturating_mul(size_of::<f32>()) <= FLOAT_LIMIT;
+        if small { Self::Float } else { Self::Quantized }
+    }
 }
 
 /// A matrix to multiply rows with.

@@ -12,6 +12,7 @@ mod linear;
 mod matrix;
 mod ops;
 pub mod portable;
+pub mod split;
 pub mod threads;
 pub mod tokenizer;
 
@@ -19,6 +20,7 @@ pub use config::LlamaConfig;
 pub use error::ModelError;
 pub use gguf::{Gguf, Header};
 pub use portable::Portable;
+pub use split::{Front, Split};
 pub use tokenizer::Tokenizer;
 
 use anyhow::{Result, bail};

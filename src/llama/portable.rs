@@ -1,12 +1,16 @@
 //! The forward pass on candle's tensor operations.
 
+mod fingerprint;
+mod front;
+mod layer;
+
+use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 use super::attention::{Queries, attention};
 use super::cache::{Cache, CacheType};
@@ -18,48 +22,40 @@ use super::matrix::Matrix;
 use super::ops::{self, Heads};
 use super::{CacheRows, Forward, Want};
 use crate::chat::Cancel;
+use fingerprint::fingerprint;
+use layer::Layer;
 
 pub use super::linear::Precision;
-
-/// Models whose weights take no more than this in f32 are kept in f32: they
-/// multiply faster, and exactly.
-const FLOAT_LIMIT: usize = 512 << 20;
 
 /// Multiplications between two looks at the wish to stop: about half a second
 /// on two slow and busy cores (a layer of 7B has 0.2 of these 4 a token).
 const LAYER_WORK: usize = 4_000_000_000;
 
-/// A Llama on the CPU.
+/// A Llama on the CPU, or some of its layers.
 pub struct Portable {
     config: LlamaConfig,
-    embedding: Arc<QTensor>,
+    /// Where the first layer is.
+    embedding: Option<Arc<QTensor>>,
     layers: Vec<Layer>,
-    norm: Tensor,
-    /// Where the embedding is the output matrix too, they share their memory.
-    output: Linear,
+    /// Where the last layer is.
+    end: Option<End>,
     /// What each pair's frequency is divided by.
     factors: Option<Vec<f32>>,
     cache: Cache,
     fingerprint: String,
 }
 
-struct Layer {
-    attention_norm: Tensor,
-    /// Queries, keys and values side by side.
-    qkv: Linear,
-    attention_output: Linear,
-    ffn_norm: Tensor,
-    /// Gate and value side by side.
-    gate_up: Linear,
-    down: Linear,
+/// From the hidden states after the last layer to logits.
+struct End {
+    norm: Tensor,
+    /// Where the embedding is the output matrix too, they share their memory.
+    output: Linear,
 }
 
 impl Portable {
     /// Loads a model. `context` may be less than the file's, to save memory.
     pub fn new(gguf: &Gguf, context: Option<usize>) -> Result<Self, ModelError> {
-        let small = gguf.size().1.saturating_mul(size_of::<f32>()) <= FLOAT_LIMIT;
-        let precision = if small { Precision::Float } else { Precision::Quantized };
-        Self::with_precision(gguf, context, precision)
+        Self::with_precision(gguf, context, Precision::of(gguf))
     }
 
     /// Loads a model, its weights kept as told.
@@ -68,55 +64,64 @@ impl Portable {
         context: Option<usize>,
         precision: Precision,
     ) -> Result<Self, ModelError> {
+        Self::part(gguf, context, precision, 0..usize::MAX)
+    }
+
+    /// Loads those of a model's layers that are in the range, with the embedding
+    /// if the first is, and the output matrix if the last is.
+    pub fn part(
+        gguf: &Gguf,
+        context: Option<usize>,
+        precision: Precision,
+        layers: Range<usize>,
+    ) -> Result<Self, ModelError> {
         let mut config = LlamaConfig::from_gguf(gguf)?;
         config.context = context.unwrap_or(config.context).clamp(1, config.context);
+        let range = layers.start.min(config.layers)..layers.end.min(config.layers);
         let load = Loader { gguf, precision };
-        let (dim, ffn, vocab) = (config.dim, config.ffn, config.vocab);
-        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let layer = |i: usize| {
-            let linear = |parts: &[(&str, usize)], columns: usize| {
-                let parts = parts
-                    .iter()
-                    .map(|(name, rows)| (format!("blk.{i}.{name}.weight"), *rows))
-                    .collect::<Vec<_>>();
-                load.linear(&parts, columns)
-            };
-            Ok(Layer {
-                attention_norm: load.vector(&format!("blk.{i}.attn_norm.weight"), dim)?,
-                qkv: linear(&[("attn_q", q), ("attn_k", kv), ("attn_v", kv)], dim)?,
-                attention_output: linear(&[("attn_output", dim)], q)?,
-                ffn_norm: load.vector(&format!("blk.{i}.ffn_norm.weight"), dim)?,
-                gate_up: linear(&[("ffn_gate", ffn), ("ffn_up", ffn)], dim)?,
-                down: linear(&[("ffn_down", dim)], ffn)?,
-            })
-        };
+        let (dim, vocab) = (config.dim, config.vocab);
         // On all cores: most of the time goes into memory that is touched for
         // the first time. The first error in the order of the layers counts.
         let layers: Vec<Result<Layer, ModelError>> =
-            (0..config.layers).into_par_iter().map(layer).collect();
+            range.clone().into_par_iter().map(|i| Layer::load(&load, &config, i)).collect();
         let layers = layers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let embedding = Arc::new(gguf.tensor("token_embd.weight", &[vocab, dim])?);
-        let output = match (config.tied, precision) {
-            (false, _) => load.linear(&[("output.weight".into(), vocab)], dim)?,
-            (true, Precision::Float) => Linear::Float(Matrix::new(&[&embedding], dim)?),
-            (true, Precision::Quantized) => {
-                Linear::Quantized(vec![QMatMul::QTensor(embedding.clone())])
+        let (first, last) = (range.start == 0, range.end == config.layers);
+        let embedding = match first || (last && config.tied) {
+            true => Some(Arc::new(gguf.tensor("token_embd.weight", &[vocab, dim])?)),
+            false => None,
+        };
+        let output = || match (embedding.clone().filter(|_| config.tied), precision) {
+            (None, _) => load.linear(&[("output.weight".into(), vocab)], dim),
+            (Some(tied), Precision::Float) => Ok(Linear::Float(Matrix::new(&[&tied], dim)?)),
+            (Some(tied), Precision::Quantized) => {
+                Ok(Linear::Quantized(vec![QMatMul::QTensor(tied)]))
             }
+        };
+        let end = match last {
+            true => Some(End { norm: load.vector("output_norm.weight", dim)?, output: output()? }),
+            false => None,
         };
         let factors = match config.rope.factors {
             true => Some(load.vector("rope_freqs.weight", config.rope.dims / 2)?.to_vec1()?),
             false => None,
         };
-        let norm = load.vector("output_norm.weight", dim)?;
         // Where activations are rounded to 8 bits, 11 are enough for what they become.
         let kind = match precision {
             Precision::Float => CacheType::F32,
             Precision::Quantized => CacheType::F16,
         };
         let heads = (config.kv_heads, config.head_dim);
-        let cache = Cache::new(config.layers, heads, config.context, kind);
-        let fingerprint = fingerprint(gguf, precision, kind);
-        Ok(Self { embedding, layers, norm, output, factors, cache, config, fingerprint })
+        let cache = Cache::new(layers.len(), heads, config.context, kind);
+        let fingerprint = fingerprint(gguf, precision, kind, range);
+        Ok(Self {
+            embedding: embedding.filter(|_| first),
+            layers,
+            end,
+            factors,
+            cache,
+            config,
+            fingerprint,
+        })
     }
 
     /// The model's constants; `context` is the one in force.
@@ -124,19 +129,50 @@ impl Portable {
         &self.config
     }
 
-    fn pass(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
-        let n = tokens.len();
+    /// Goes on from the hidden states `(n, dim)` of `n` new tokens after the
+    /// layers before these; otherwise as `forward` does.
+    ///
+    /// # Errors
+    /// As for `forward`.
+    pub fn finish(
+        &mut self,
+        hidden: Vec<f32>,
+        want: Want,
+        cancel: &Cancel,
+    ) -> Result<Option<Vec<f32>>> {
+        let n = hidden.len() / self.config.dim;
+        let x = Tensor::from_vec(hidden, (n, self.config.dim), &Device::Cpu)?;
+        rayon::scope(|_| self.logits(x, want, cancel))
+    }
+
+    /// The hidden states that tokens begin with, `(n, dim)`.
+    fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
         if let Some(id) = tokens.iter().find(|&&id| id as usize >= self.config.vocab) {
             anyhow::bail!("the token {id} is outside the vocabulary of {}", self.config.vocab);
         }
-        ensure!(n > 0 || want == Want::Nothing, "logits of no tokens");
-        if n == 0 {
-            return Ok(Some(Vec::new()));
+        let embedding = self.embedding.as_ref().context("the first layers are not here")?;
+        Ok(embedding.embedding(&Tensor::new(tokens, &Device::Cpu)?)?)
+    }
+
+    /// From the hidden states before these layers to logits.
+    fn logits(&mut self, x: Tensor, want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
+        let wanted = want.rows(x.dim(0)?);
+        ensure!(wanted == 0 || self.end.is_some(), "the last layers are not here");
+        let Some(x) = self.run(x, wanted, cancel)? else { return Ok(None) };
+        match &self.end {
+            Some(End { norm, output }) if wanted > 0 => {
+                let x = ops::rms_norm(&x, norm, self.config.norm_eps)?;
+                Ok(Some(output.forward(&x)?.flatten_all()?.to_vec1()?))
+            }
+            _ => Ok(Some(Vec::new())),
         }
+    }
+
+    /// The layers that are here, over `x (n, dim)`; returns the hidden states
+    /// of the last `wanted` tokens.
+    fn run(&mut self, mut x: Tensor, wanted: usize, cancel: &Cancel) -> Result<Option<Tensor>> {
+        let n = x.dim(0)?;
         self.cache.reserve(n)?;
-        let ids = Tensor::new(tokens, &Device::Cpu)?;
-        let mut x = self.embedding.embedding(&ids)?;
-        let wanted = want.rows(n);
         let turn = Turn::new(&self.config.rope, self.factors.as_deref(), self.cache.len(), n)?;
         for i in 0..self.layers.len() {
             if cancel.is_set() {
@@ -146,12 +182,7 @@ impl Portable {
             x = self.block(i, x, rows, &turn)?;
         }
         self.cache.advance(n);
-        if wanted == 0 {
-            return Ok(Some(Vec::new()));
-        }
-        let x = ops::rms_norm(&x, &self.norm, self.config.norm_eps)?;
-        let logits = self.output.forward(&x)?;
-        Ok(Some(logits.flatten_all()?.to_vec1()?))
+        Ok(Some(x))
     }
 
     /// One transformer block over `x (n, dim)`, the hidden states of the last
@@ -187,9 +218,16 @@ impl Portable {
 
 impl Forward for Portable {
     fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
+        ensure!(!tokens.is_empty() || want == Want::Nothing, "logits of no tokens");
+        if tokens.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         // From inside the pool, its threads share work at once; from outside,
         // every operation would have to wake them first.
-        rayon::scope(|_| self.pass(tokens, want, cancel))
+        rayon::scope(|_| {
+            let x = self.embed(tokens)?;
+            self.logits(x, want, cancel)
+        })
     }
 
     fn truncate(&mut self, len: usize) {
@@ -225,41 +263,6 @@ impl Forward for Portable {
     fn import(&mut self, rows: &CacheRows) -> Result<()> {
         Ok(self.cache.import(rows)?)
     }
-}
-
-/// The sources that decide what the cache holds, so that rows computed by
-/// other sources are never taken for these.
-const SOURCES: [&str; 9] = [
-    include_str!("attention.rs"),
-    include_str!("cache.rs"),
-    include_str!("cache/panels.rs"),
-    include_str!("lanes.rs"),
-    include_str!("lanes/vector.rs"),
-    include_str!("linear.rs"),
-    include_str!("matrix.rs"),
-    include_str!("ops.rs"),
-    include_str!("portable.rs"),
-];
-
-/// All that decides what the cache holds besides the tokens.
-fn fingerprint(gguf: &Gguf, precision: Precision, kind: CacheType) -> String {
-    // The vector instructions decide the order of additions.
-    #[cfg(target_arch = "x86_64")]
-    let processor = [
-        is_x86_feature_detected!("avx2"),
-        is_x86_feature_detected!("fma"),
-        is_x86_feature_detected!("avx512f"),
-    ];
-    #[cfg(not(target_arch = "x86_64"))]
-    let processor = std::env::consts::ARCH;
-    let mut sources = Sha256::new();
-    SOURCES.iter().for_each(|source| sources.update(source));
-    let version = env!("CARGO_PKG_VERSION");
-    format!(
-        "portable {version} {:x?}, cache {kind:?}, weights {precision:?}, on {processor:?}, of {:x?}",
-        sources.finalize(),
-        gguf.identity()
-    )
 }
 
 /// Cosines and sines of the angles by which positions turn a head's pairs.

@@ -75,26 +75,14 @@ impl Local {
         Ok(self.forms.insert(forms))
     }
 
-    /// Opens a GGUF file. A vocabulary of a kind that is not read from the
-    /// file comes from the `tokenizer.json` beside it. `context` limits the
-    /// tokens that fit; the file's own limit holds in any case.
+    /// Opens a GGUF file, to run it on the CPU. `context` limits the tokens that
+    /// fit; the file's own limit holds in any case.
     ///
     /// # Errors
     /// The file is missing, damaged or of a kind that cannot be run.
     pub fn open(path: &Path, context: Option<usize>) -> Result<Self, ModelError> {
         let gguf = Gguf::open(path)?;
-        let tokenizer = match Tokenizer::from_gguf(&gguf) {
-            Err(unsupported @ ModelError::Unsupported(_)) => {
-                let beside = path.with_file_name("tokenizer.json");
-                if !beside.is_file() {
-                    // What is wrong with the model itself comes first.
-                    crate::llama::LlamaConfig::from_gguf(&gguf)?;
-                    return Err(unsupported);
-                }
-                Tokenizer::from_json(&beside)?
-            }
-            other => other?,
-        };
+        let tokenizer = vocabulary(&gguf, path)?;
         Self::new(Box::new(Portable::new(&gguf, context)?), tokenizer)
     }
 
@@ -148,6 +136,26 @@ impl Local {
     fn fits(&self, needed: usize) -> Result<(), LlmError> {
         let context = self.session.context();
         if needed > context { Err(LlmError::DoesNotFit { needed, context }) } else { Ok(()) }
+    }
+}
+
+/// The vocabulary of a GGUF file at a path. One of a kind that is not read from
+/// the file comes from the `tokenizer.json` beside it.
+///
+/// # Errors
+/// There is none that can be used.
+pub fn vocabulary(gguf: &Gguf, path: &Path) -> Result<Tokenizer, ModelError> {
+    match Tokenizer::from_gguf(gguf) {
+        Err(unsupported @ ModelError::Unsupported(_)) => {
+            let beside = path.with_file_name("tokenizer.json");
+            if !beside.is_file() {
+                // What is wrong with the model itself comes first.
+                crate::llama::LlamaConfig::from_gguf(gguf)?;
+                return Err(unsupported);
+            }
+            Tokenizer::from_json(&beside)
+        }
+        other => other,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::value::{at_least_one, repeat_penalty, temperature, time, top_p};
+use super::value::{Device, at_least_one, device, repeat_penalty, temperature, time, top_p};
 use crate::agent::Options;
 use crate::chat::Sampling;
 use crate::decode::Switches;
@@ -53,6 +53,15 @@ pub struct ModelArgs {
     /// Tokens that fit, prompt and reply together (default: what the model was made for).
     #[arg(long, global = true, value_name = "TOKENS", value_parser = at_least_one)]
     pub context: Option<usize>,
+    /// Where a model of this machine runs: `cpu`; `cuda`, the first NVIDIA GPU;
+    /// `cuda:N`, another, from 0; or `auto`, a GPU that has the memory for the
+    /// model and its context, if the model is not so small that it is quick anyway.
+    #[arg(long, global = true, value_name = "auto|cpu|cuda[:N]", value_parser = device, default_value_t = Device::Auto)]
+    pub device: Device,
+    /// Layers on the GPU, the first so many; the rest run on the CPU, and so does
+    /// all with --device cpu (default: all of them).
+    #[arg(long, global = true, value_name = "N", value_parser = at_least_one)]
+    pub gpu_layers: Option<usize>,
     /// Replay replies from a file instead of running a model, for scripts and
     /// tests: replies separated by lines `---`, or a conversation file.
     #[arg(
@@ -230,6 +239,8 @@ mod tests {
             ("--repeat-penalty", &["0", "-1", "NaN", "1e-60", "1e60"]),
             ("--context", &["0"]),
             ("--seed", &["x"]),
+            ("--device", &["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CPU"]),
+            ("--gpu-layers", &["0", "all"]),
         ] {
             for value in values {
                 let given = format!("{flag}={value}");

@@ -1,6 +1,39 @@
 //! Values of flags: what is in range, and what to say of what is not.
 
+use std::fmt;
 use std::time::Duration;
+
+/// Where a model of this machine runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// On a GPU where that is worth it and possible, else on the CPU.
+    Auto,
+    Cpu,
+    /// On the NVIDIA GPU of this number, from 0.
+    Cuda(usize),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}
+
+/// `auto`, `cpu`, `cuda` for the first GPU, or `cuda:N`.
+pub fn device(text: &str) -> Result<Device, String> {
+    let number = text.strip_prefix("cuda:").map(str::parse);
+    match (text, number) {
+        ("auto", _) => Ok(Device::Auto),
+        ("cpu", _) => Ok(Device::Cpu),
+        ("cuda", _) => Ok(Device::Cuda(0)),
+        (_, Some(Ok(ordinal))) => Ok(Device::Cuda(ordinal)),
+        _ => Err("it must be auto, cpu, cuda, or cuda:N for another GPU than the first".into()),
+    }
+}
 
 /// A whole number of at least 1.
 pub fn at_least_one(text: &str) -> Result<usize, String> {

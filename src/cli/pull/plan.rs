@@ -3,8 +3,9 @@
 use super::room::Room;
 use crate::cli::disk;
 use crate::cli::face::words::bytes as size;
-use crate::cli::fit::{Fit, Need, Shape, fit};
+use crate::cli::fit::{Fit, Need, Shape, fit, fit_gpu};
 use crate::hub::{KNOWN, Known, Spec};
+use crate::llama::cuda::{Format, Gpu};
 
 /// A download, before it begins.
 pub struct Plan<'a> {
@@ -37,7 +38,22 @@ impl Plan<'_> {
             lines.push(format!("disk: {} free in {}", size(disk), room.folder.display()));
         }
         lines.push(self.memory(room.memory, context));
+        lines.extend(room.gpu.as_ref().and_then(|gpu| self.gpu(gpu, context)));
         lines
+    }
+
+    /// Of a model whose shape is known before it is here.
+    fn gpu(&self, gpu: &Gpu, context: Option<usize>) -> Option<String> {
+        let shape = self.shape?;
+        let name = self.what.to_ascii_uppercase();
+        let one = name.ends_with(".GGUF");
+        if one && !Format::ALL.iter().any(|format| name.contains(format.name())) {
+            return Some("GPU: it has no kernels for this quantization, the CPU runs it".into());
+        }
+        let need = Need::on_gpu(self.weights, shape, context).total();
+        let fits = fit_gpu(self.weights, known.into(), context, gpu.free).said("");
+        let fits = fits.unwrap_or("does not fit".into());
+        Some(format!("GPU: {} of {} free on {}: {fits}", size(need), size(gpu.free), gpu.name))
     }
 
     fn memory(&self, memory: u64, context: Option<usize>) -> String {
@@ -55,14 +71,10 @@ impl Plan<'_> {
         let need = Need::of(self.weights, shape, context);
         let tokens = context.unwrap_or(shape.context).min(shape.context);
         let taken = format!("{weights} of weights, and {} for", size(need.cache + need.room));
-        let said = match fit(self.weights, shape, context, memory) {
-            Fit::Whole => "fits".into(),
-            Fit::With(tokens) => format!("fits with --context {tokens}"),
-            Fit::No => {
-                let smaller = self.fitting(memory, context).unwrap_or_default();
-                format!("does not fit{smaller}")
-            }
-        };
+        let said = fit(self.weights, shape, context, memory).said("").unwrap_or_else(|| {
+            let smaller = self.fitting(memory, context).unwrap_or_default();
+            format!("does not fit{smaller}")
+        });
         format!("memory: {taken} {tokens} tokens, of {have} available: {said}")
     }
 
@@ -104,7 +116,7 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     fn room(disk: u64, memory: u64) -> Room {
-        Room { folder: PathBuf::from("/models"), disk: Some(disk), memory }
+        Room { folder: PathBuf::from("/models"), disk: Some(disk), memory, gpu: None }
     }
 
     fn plan(spec: &Spec, bytes: u64, here: u64) -> Plan<'_> {
@@ -131,6 +143,29 @@ mod tests {
             "{smaller}"
         );
         assert!(last(GIB, None).ends_with("does not fit"));
+    }
+
+    #[test]
+    fn a_gpu_has_a_line_of_its_own() {
+        let spec = Spec::parse("llama-2-70b-chat").unwrap().unwrap();
+        let said = |quant: &str, free: u64| {
+            let gpu = Gpu {
+                name: "NVIDIA H200".into(),
+                capability: (9, 0),
+                total: free,
+                free,
+                cuda: (12, 8),
+            };
+            let bytes = spec.known.unwrap().bytes(quant).unwrap();
+            let plan = Plan { what: format!("a.{quant}.gguf"), ..plan(&spec, bytes, 0) };
+            let room = Room { gpu: Some(gpu), ..room(1 << 40, 0) };
+            plan.lines(&room, None).pop().unwrap()
+        };
+        let whole = said("Q4_0", 140 * GIB);
+        assert_eq!(whole, "GPU: 37.5 GiB of 140.0 GiB free on NVIDIA H200: fits");
+        assert!(said("Q4_K_M", 39 * GIB + GIB / 2).ends_with("fits with --context 2048"));
+        assert!(said("Q4_0", 24 * GIB).ends_with("does not fit"));
+        assert!(said("Q3_K_M", 140 * GIB).contains("the CPU runs it"));
     }
 
     #[test]

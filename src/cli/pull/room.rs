@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::machine::{Memory, free_disk};
+use crate::cli::machine::{Gpus, Memory, free_disk};
+use crate::llama::cuda::Gpu;
 
 /// Bytes that are free.
 pub struct Room {
@@ -11,6 +12,8 @@ pub struct Room {
     /// On the disk of that folder, where the system says.
     pub disk: Option<u64>,
     pub memory: u64,
+    /// The GPU with the most free memory.
+    pub gpu: Option<Gpu>,
 }
 
 impl Room {
@@ -20,6 +23,7 @@ impl Room {
             folder: folder.into(),
             disk: free_disk(folder).ok(),
             memory: Memory::this().available,
+            gpu: Gpus::this().roomiest().cloned(),
         }
     }
 }

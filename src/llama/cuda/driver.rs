@@ -3,6 +3,7 @@
 //! Everything `unsafe` of the engine is here and below. The driver is looked for when it
 //! is first needed; without one, opening a device is an error like any other.
 
+mod found;
 mod owned;
 
 use std::collections::HashMap;
@@ -12,13 +13,12 @@ use std::ptr;
 use anyhow::{Context, Result, bail, ensure};
 use cudarc::driver::{result, sys};
 
+pub use self::found::{Gpu, devices, gpus};
+use self::found::{LEAST, start};
 pub(super) use self::owned::{Buffer, Graph, Pinned, Stream};
 
 use super::kernels::FATBIN;
 use super::plan::Launch;
-
-/// Drivers for CUDA 12.0 and later have every function that is called here.
-const OLDEST: i32 = 12_000;
 
 /// A device with the kernels loaded.
 pub(super) struct Device {
@@ -37,37 +37,17 @@ pub(super) struct Device {
 // context; `bind` sees to that before each use.
 unsafe impl Send for Device {}
 
-/// GPUs that a driver on this machine offers; 0 where there is none.
-pub fn devices() -> usize {
-    // SAFETY: only tries to load the library.
-    if !unsafe { sys::is_culib_present() } || result::init().is_err() {
-        return 0;
-    }
-    let count = result::device::get_count().unwrap_or(0);
-    usize::try_from(count).unwrap_or(0)
-}
-
 impl Device {
     /// Opens the device of this number and loads the kernels.
     pub(super) fn open(ordinal: usize) -> Result<Self> {
-        // SAFETY: only tries to load the library.
-        ensure!(
-            unsafe { sys::is_culib_present() },
-            "there is no NVIDIA driver on this machine: use --device cpu"
-        );
-        result::init().context("the NVIDIA driver does not start: is there a GPU?")?;
-        let mut version = 0;
-        // SAFETY: writes one integer.
-        unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
-        ensure!(
-            version >= OLDEST,
-            "the NVIDIA driver is for CUDA {}.{}, 12.0 or later is needed: update the driver",
-            version / 1000,
-            version % 1000 / 10
-        );
+        start()?;
         let count = result::device::get_count()?;
         let ordinal = i32::try_from(ordinal).unwrap_or(i32::MAX);
-        ensure!(ordinal < count, "there is no GPU {ordinal}: this machine has {count}");
+        ensure!(
+            ordinal < count,
+            "there is no GPU {ordinal}, they are numbered from 0 and this machine has {count}: give \
+             another number, or use --device cpu"
+        );
         let device = result::device::get(ordinal)?;
         let name = result::device::get_name(device)?;
         use sys::CUdevice_attribute_enum as Attribute;
@@ -78,11 +58,13 @@ impl Device {
                 attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
                 attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
             );
-            if capability.0 < 8 {
+            if capability < LEAST {
                 bail!(
-                    "{name} has compute capability {}.{}, 8.0 or later is needed: use --device cpu",
+                    "{name} has compute capability {}.{}, {}.{} or later is needed: use --device cpu",
                     capability.0,
-                    capability.1
+                    capability.1,
+                    LEAST.0,
+                    LEAST.1
                 );
             }
             let context = result::primary_ctx::retain(device)?;

@@ -11,6 +11,15 @@ const FLOAT: usize = 4;
 /// The state of a pass lies before the hidden states, which stay aligned.
 pub(super) const STATE: usize = 256;
 
+/// Bytes of a model's weights as they are kept on the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// Of each layer.
+    pub(super) layers: Vec<usize>,
+    /// Of the last norm and the output matrix.
+    pub(super) output: usize,
+}
+
 /// Bytes that an engine takes on the device. The driver's own context, some
 /// 0.5 GiB, comes on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +33,16 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// For a model whose weights take this much.
-    pub fn new(config: &LlamaConfig, weights: usize) -> Self {
-        Self { weights, cache: 2 * cache(config), buffers: Sizes::new(config).all().iter().sum() }
+    /// For the first `layers` layers of a model; all of them have the output
+    /// matrix with them.
+    pub(super) fn new(config: &LlamaConfig, stored: &Stored, layers: usize) -> Self {
+        let layers = layers.min(stored.layers.len());
+        let output = if layers == stored.layers.len() { stored.output } else { 0 };
+        Self {
+            weights: stored.layers[..layers].iter().sum::<usize>() + output,
+            cache: 2 * layers * layer_cache(config),
+            buffers: Sizes::new(config).all().iter().sum(),
+        }
     }
 
     /// All of it.
@@ -34,37 +50,62 @@ impl Needs {
         self.weights + self.cache + self.buffers
     }
 
+    /// What the first `layers` layers need.
+    ///
     /// # Errors
-    /// It does not fit `free` bytes: one sentence with the numbers and the
-    /// context that would fit.
-    pub fn check(&self, config: &LlamaConfig, free: usize) -> Result<(), String> {
-        if self.total() <= free {
-            return Ok(());
+    /// It does not fit `free` bytes: one sentence with the numbers, and the
+    /// context and the number of layers that would fit.
+    pub(super) fn within(
+        config: &LlamaConfig,
+        stored: &Stored,
+        layers: usize,
+        free: usize,
+    ) -> Result<Self, String> {
+        let needs = Self::new(config, stored, layers);
+        if needs.total() <= free {
+            return Ok(needs);
         }
-        let fits = |context: usize| {
-            Self::new(&LlamaConfig { context, ..config.clone() }, self.weights).total() <= free
+        let context = most(config.context, |context| {
+            let config = LlamaConfig { context, ..config.clone() };
+            Self::new(&config, stored, layers).total() <= free
+        });
+        let fewer = most(layers, |layers| Self::new(config, stored, layers).total() <= free);
+        let mut would = Vec::new();
+        if context >= SPLIT {
+            would.push(format!("--context {context}"));
+        }
+        if fewer > 0 {
+            would.push(format!("--gpu-layers {fewer}"));
+        }
+        let advice = match would.is_empty() {
+            true => "use --device cpu or a smaller model".into(),
+            false => format!("{} would fit", would.join(" or ")),
         };
-        // The largest that fits, by halving.
-        let (mut low, mut high) = (0, config.context);
-        while low + 1 < high {
-            let middle = low + (high - low) / 2;
-            if fits(middle) { low = middle } else { high = middle }
-        }
-        let advice = match low {
-            0..SPLIT => "use --device cpu or a smaller model".to_string(),
-            context => format!("--context {context} would fit"),
+        let what = match layers < stored.layers.len() {
+            true => format!("the model's first {layers} layers need"),
+            false => "the model needs".into(),
         };
         Err(format!(
-            "the model needs {} GiB of device memory ({} of weights, {} of cache for {} tokens, {} \
-             of buffers) and {} GiB are free: {advice}",
-            gib(self.total()),
-            gib(self.weights),
-            gib(self.cache),
+            "{what} {} GiB of GPU memory ({} of weights, {} of cache for {} tokens, {} of buffers) \
+             and {} GiB are free: {advice}",
+            gib(needs.total()),
+            gib(needs.weights),
+            gib(needs.cache),
             config.context,
-            gib(self.buffers),
+            gib(needs.buffers),
             gib(free)
         ))
     }
+}
+
+/// The largest number below `end` that fits, where 0 does; by halving.
+fn most(end: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, end);
+    while low + 1 < high {
+        let middle = low + (high - low) / 2;
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    low
 }
 
 fn gib(bytes: usize) -> String {
@@ -153,31 +194,55 @@ mod tests {
     }
 
     /// Weights of all matrices but the embedding, at this many bits.
-    fn weights(config: &LlamaConfig, bits: f64) -> usize {
+    fn stored(config: &LlamaConfig, bits: f64) -> Stored {
         let layer = config.dim * (2 * config.dim + 2 * config.kv_heads * config.head_dim)
             + 3 * config.dim * config.ffn;
-        ((config.layers * layer + config.vocab * config.dim) as f64 * bits / 8.0) as usize
+        let bytes = |weights: usize| (weights as f64 * bits / 8.0) as usize;
+        Stored {
+            layers: vec![bytes(layer); config.layers],
+            output: bytes(config.vocab * config.dim),
+        }
     }
 
     #[test]
     fn a_70b_model_in_4_bits_takes_less_than_38_gib() {
         let config = llama_70b(4096);
-        let needs = Needs::new(&config, weights(&config, 4.5));
+        let stored = stored(&config, 4.5);
+        let needs = Needs::new(&config, &stored, 80);
         assert_eq!(needs.cache, 80 * 2 * 8 * 4096 * 128 * 2);
         assert!(needs.total() < 38 << 30, "{needs:?}");
-        assert!(needs.check(&config, needs.total()).is_ok());
+        assert_eq!(Needs::within(&config, &stored, 80, needs.total()), Ok(needs));
+        // What one layer less saves: it, its cache, and the output matrix.
+        let fewer = Needs::new(&config, &stored, 79);
+        assert_eq!(needs.weights - fewer.weights, stored.layers[79] + stored.output);
+        assert_eq!(fewer.cache, needs.cache / 80 * 79);
+    }
+
+    /// The number after an option that is named.
+    fn named(why: &str, option: &str) -> Option<usize> {
+        why.split(option).nth(1)?.split_whitespace().next()?.parse().ok()
     }
 
     #[test]
     fn what_does_not_fit_is_told_what_would() {
         let config = llama_70b(100_000);
-        let weights = weights(&config, 4.5);
-        let why = Needs::new(&config, weights).check(&config, 48 << 30).unwrap_err();
-        let fitting = why.split("--context ").nth(1).and_then(|rest| rest.split(' ').next());
-        let context: usize = fitting.unwrap().parse().unwrap();
-        let with = |context| Needs::new(&llama_70b(context), weights).total();
-        assert!(with(context) <= 48 << 30 && with(context + 1) > 48 << 30, "{why}");
-        let why = Needs::new(&config, weights).check(&config, 8 << 30).unwrap_err();
-        assert!(why.contains("--device cpu"), "{why}");
+        let stored = stored(&config, 4.5);
+        let free = 48 << 30;
+        let why = Needs::within(&config, &stored, 80, free).unwrap_err();
+        let with = |context, layers| Needs::new(&llama_70b(context), &stored, layers).total();
+        let context = named(&why, "--context ").unwrap();
+        assert!(with(context, 80) <= free && with(context + 1, 80) > free, "{why}");
+        let layers = named(&why, "--gpu-layers ").unwrap();
+        assert!(with(100_000, layers) <= free && with(100_000, layers + 1) > free, "{why}");
+        for part in ["36.0 of weights", "30.5 of cache for 100000 tokens", "48.0 GiB are free"] {
+            assert!(why.contains(part), "{why}");
+        }
+        // No context makes the weights fit.
+        let why = Needs::within(&llama_70b(4096), &stored, 80, 8 << 30).unwrap_err();
+        assert_eq!((named(&why, "--context "), named(&why, "--gpu-layers ")), (None, Some(17)));
+        let why = Needs::within(&llama_70b(4096), &stored, 80, 1 << 20).unwrap_err();
+        assert!(why.ends_with("use --device cpu or a smaller model"), "{why}");
+        let why = Needs::within(&llama_70b(4096), &stored, 20, 8 << 30).unwrap_err();
+        assert!(why.starts_with("the model's first 20 layers need 9."), "{why}");
     }
 }

@@ -7,6 +7,7 @@
 //! their last bits. Embeddings stay in the computer's memory.
 
 mod driver;
+mod first;
 mod kernels;
 pub mod layout;
 pub mod memory;
@@ -19,10 +20,10 @@ use candle_core::Device as Host;
 use candle_core::quantized::QTensor;
 use sha2::{Digest, Sha256};
 
+pub use self::driver::{Gpu, devices, gpus};
+pub use self::first::First;
 pub use self::layout::Format;
 pub use self::memory::Needs;
-
-pub use self::driver::devices;
 
 use self::driver::{Buffer, Device, Graph, Pinned};
 use self::kernels::{FATBIN, HEAD_DIMS, Width};
@@ -68,6 +69,17 @@ impl Cuda {
         ordinal: usize,
         tell: &mut dyn FnMut(usize),
     ) -> Result<Self> {
+        Self::part(gguf, context, usize::MAX, ordinal, tell)
+    }
+
+    /// Loads the first `layers` layers, with the output matrix if that is all.
+    fn part(
+        gguf: &Gguf,
+        context: Option<usize>,
+        layers: usize,
+        ordinal: usize,
+        tell: &mut dyn FnMut(usize),
+    ) -> Result<Self> {
         let mut config = LlamaConfig::from_gguf(gguf)?;
         config.context = context.unwrap_or(config.context).clamp(1, config.context);
         let embedding = gguf.tensor("token_embd.weight", &[config.vocab, config.dim])?;
@@ -81,18 +93,14 @@ impl Cuda {
         let mut kernels = Sha256::new();
         kernels.update(FATBIN);
         let identity = gguf.identity();
-        let mut engine = Self::load(
-            Source::File(gguf),
-            config,
-            Embedding::Rows(embedding),
-            factors,
-            ordinal,
-            tell,
-        )?;
+        let embedding = Embedding::Rows(embedding);
+        let source = Source::File(gguf);
+        let mut engine = Self::load(source, config, layers, embedding, factors, ordinal, tell)?;
         let Device { name, capability, .. } = &engine.device;
         engine.fingerprint = Some(format!(
-            "cuda {:x?}, cache f16, on {name} {capability:?}, of {identity:x?}",
-            kernels.finalize()
+            "cuda {:x?}, cache f16, {} layers, on {name} {capability:?}, of {identity:x?}",
+            kernels.finalize(),
+            engine.config.layers
         ));
         Ok(engine)
     }
@@ -103,23 +111,28 @@ impl Cuda {
     /// As for `open`.
     pub fn random(config: LlamaConfig, format: Format, ordinal: usize) -> Result<Self> {
         let source = Source::Random(format);
-        Self::load(source, config, Embedding::Random, None, ordinal, &mut |_| {})
+        let all = config.layers;
+        Self::load(source, config, all, Embedding::Random, None, ordinal, &mut |_| {})
     }
 
     fn load(
         source: Source,
-        config: LlamaConfig,
+        mut config: LlamaConfig,
+        layers: usize,
         embedding: Embedding,
         factors: Option<Vec<f32>>,
         ordinal: usize,
         tell: &mut dyn FnMut(usize),
     ) -> Result<Self> {
         supported(&config)?;
-        let needs = Needs::new(&config, weights::bytes(source, &config)?);
+        let stored = weights::stored(source, &config)?;
         let mut device = Device::open(ordinal)?;
-        needs.check(&config, device.free()?).map_err(anyhow::Error::msg)?;
+        let needs = Needs::within(&config, &stored, layers, device.free()?);
+        let needs = needs.map_err(anyhow::Error::msg)?;
+        let whole = layers >= config.layers;
+        config.layers = layers.min(config.layers);
         let mut loader = Loader::new(source, &device)?;
-        let weights = loader.load(&config, tell)?;
+        let weights = loader.load(&config, whole, tell)?;
         let mut buffers = std::mem::take(&mut loader.buffers);
         drop(loader);
         let at = addresses(&device, &config, &mut buffers)?;
@@ -150,7 +163,7 @@ impl Cuda {
         })
     }
 
-    /// The model's constants; `context` is the one in force.
+    /// The model's constants; `context` and `layers` are those in force.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
     }
@@ -171,6 +184,18 @@ impl Drop for Cuda {
         // The buffers are freed in the device's context; without it they are gone.
         let _ = self.device.bind();
     }
+}
+
+/// What a whole model needs, wherever there is a GPU; `context` as for `open`.
+///
+/// # Errors
+/// It is of a shape or a format that the kernels do not have: what to do.
+pub fn needs(gguf: &Gguf, context: Option<usize>) -> Result<Needs> {
+    let mut config = LlamaConfig::from_gguf(gguf)?;
+    config.context = context.unwrap_or(config.context).clamp(1, config.context);
+    supported(&config)?;
+    let stored = weights::stored(Source::File(gguf), &config)?;
+    Ok(Needs::new(&config, &stored, config.layers))
 }
 
 /// # Errors

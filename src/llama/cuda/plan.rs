@@ -75,7 +75,8 @@ pub(super) struct Layer {
 pub(super) struct Weights {
     pub(super) layers: Vec<Layer>,
     pub(super) norm: u64,
-    pub(super) output: Part,
+    /// None where the last layers are elsewhere.
+    pub(super) output: Option<Part>,
 }
 
 /// Where the buffers of a pass are.
@@ -144,10 +145,11 @@ impl Plan<'_> {
     }
 
     /// From there to logits, a row for each token from the state's first on, up to
-    /// as many as the width has.
+    /// as many as the width has; nothing where the last layers are elsewhere.
     pub(super) fn logits(&self) -> Vec<Launch> {
+        let Some(part) = &self.weights.output else { return Vec::new() };
         let to = Structure::default().pointer(self.at.logits).int(self.config.vocab).words();
-        let (part, dim) = (&self.weights.output, self.config.dim);
+        let dim = self.config.dim;
         vec![self.product(Role::Logits, part, self.at.model, dim, vec![self.norm(), to])]
     }
 

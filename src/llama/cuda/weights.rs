@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use self::random::random;
 use super::driver::{Buffer, Device, Pinned, Stream};
 use super::layout::{COLUMNS, Format, ROWS};
+use super::memory::Stored;
 use super::plan::{Layer, Part, Weights};
 use crate::llama::{Gguf, LlamaConfig, ModelError};
 
@@ -57,10 +58,12 @@ impl<'a> Loader<'a> {
         Ok(Self { source, device, stages: [stage()?, stage()?], turn: 0, buffers: Vec::new() })
     }
 
-    /// All weights. `tell` hears how many layers are there, after each.
+    /// The weights of the config's layers; the output matrix too if there are no
+    /// layers elsewhere. `tell` hears how many layers are there, after each.
     pub(super) fn load(
         &mut self,
         config: &LlamaConfig,
+        whole: bool,
         tell: &mut dyn FnMut(usize),
     ) -> Result<Weights> {
         let (dim, ffn) = (config.dim, config.ffn);
@@ -81,7 +84,10 @@ impl<'a> Loader<'a> {
             tell(i + 1);
         }
         let output = if config.tied { "token_embd.weight" } else { "output.weight" };
-        let output = self.matrix(&[(output.into(), config.vocab)], dim, Order::Stacked, 0)?;
+        let output = match whole {
+            true => Some(self.matrix(&[(output.into(), config.vocab)], dim, Order::Stacked, 0)?),
+            false => None,
+        };
         let norm = self.vector("output_norm.weight", dim)?;
         for (_, stream) in &self.stages {
             self.device.synchronize(*stream)?;
@@ -180,7 +186,7 @@ impl<'a> Loader<'a> {
 ///
 /// # Errors
 /// A tensor that is missing or of a format that the kernels do not have.
-pub(super) fn bytes(source: Source, config: &LlamaConfig) -> Result<usize> {
+pub(super) fn stored(source: Source, config: &LlamaConfig) -> Result<Stored> {
     let (dim, ffn, vocab) = (config.dim, config.ffn, config.vocab);
     let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let size = |name: String, rows: usize, columns: usize| -> Result<usize> {
@@ -188,9 +194,9 @@ pub(super) fn bytes(source: Source, config: &LlamaConfig) -> Result<usize> {
         let chunks = columns.div_ceil(COLUMNS) * rows.next_multiple_of(BLOCK) / ROWS;
         Ok(chunks * format.chunk_bytes())
     };
-    let mut total = (2 * config.layers + 1) * dim * size_of::<f32>();
-    for i in 0..config.layers {
-        for (name, rows, columns) in [
+    let norm = dim * size_of::<f32>();
+    let layer = |i: usize| {
+        [
             ("attn_q", q, dim),
             ("attn_k", kv, dim),
             ("attn_v", kv, dim),
@@ -198,12 +204,17 @@ pub(super) fn bytes(source: Source, config: &LlamaConfig) -> Result<usize> {
             ("ffn_gate", ffn, dim),
             ("ffn_up", ffn, dim),
             ("ffn_down", dim, ffn),
-        ] {
-            total += size(format!("blk.{i}.{name}.weight"), rows, columns)?;
-        }
-    }
+        ]
+        .into_iter()
+        .map(|(name, rows, columns)| size(format!("blk.{i}.{name}.weight"), rows, columns))
+        .sum::<Result<usize>>()
+        .map(|bytes| bytes + 2 * norm)
+    };
     let output = if config.tied { "token_embd.weight" } else { "output.weight" };
-    Ok(total + size(output.into(), vocab, dim)?)
+    Ok(Stored {
+        layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
+        output: norm + size(output.into(), vocab, dim)?,
+    })
 }
 
 fn format_of(source: Source, tensor: &(String, usize), columns: usize) -> Result<Format> {

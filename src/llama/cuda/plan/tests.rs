@@ -30,7 +30,7 @@ fn weights() -> Weights {
     Weights {
         layers: vec![layer(100), layer(200)],
         norm: 300,
-        output: part(301, 1024, 0, Format::Q6K),
+        output: Some(part(301, 1024, 0, Format::Q6K)),
     }
 }
 
