@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -108,6 +109,20 @@ impl Gguf {
     fn parse(bytes: Bytes) -> Result<Self, ModelError> {
         let (metadata, tensors) = Reader::new(&bytes).header()?;
         Ok(Self { bytes, modified: Duration::ZERO, metadata, tensors })
+    }
+
+    /// A file in memory that has the header at its start, without a table of
+    /// tensors, and these tensors, which may share bytes: name, kind, shape and
+    /// the range of their bytes.
+    pub(super) fn from_parts(
+        bytes: Vec<u8>,
+        tensors: impl Iterator<Item = (String, GgmlDType, Vec<usize>, Range<usize>)>,
+    ) -> Result<Self, ModelError> {
+        let mut this = Self::from_bytes(bytes)?;
+        for (name, kind, shape, Range { start, end }) in tensors {
+            this.tensors.insert(name, Tensor { kind, shape, start, bytes: end - start });
+        }
+        Ok(this)
     }
 
     /// A whole number that is not negative.

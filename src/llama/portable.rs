@@ -1,5 +1,7 @@
 //! The forward pass on candle's tensor operations.
 
+mod memory;
+
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -16,7 +18,7 @@ use super::gguf::Gguf;
 use super::linear::{Linear, Loader};
 use super::matrix::Matrix;
 use super::ops::{self, Heads};
-use super::{CacheRows, Forward, Want};
+use super::{CacheRows, Forward, Memory, Want};
 use crate::chat::Cancel;
 
 pub use super::linear::Precision;
@@ -212,6 +214,10 @@ impl Forward for Portable {
         let LlamaConfig { dim, ffn, heads, kv_heads, head_dim, .. } = self.config;
         let layer = dim * head_dim * 2 * (heads + kv_heads) + 3 * dim * ffn;
         (LAYER_WORK / layer.max(1)).clamp(8, 256)
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(self.held())
     }
 
     fn fingerprint(&self) -> Option<String> {

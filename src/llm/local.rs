@@ -2,6 +2,7 @@
 
 mod decoding;
 mod encoding;
+mod recording;
 mod reply;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use self::decoding::{Decoding, Means};
 use self::encoding::{Encoded, Encodings};
+use self::recording::Recording;
 use super::{Completion, Llm, LlmError, Request};
 use crate::chat::{Cancel, Prompt, Template, ToolForm};
 use crate::decode::{Forms, Session, Snapshots, Switches};
@@ -24,6 +26,7 @@ pub struct Local {
     forms: Option<Forms>,
     template: Option<Arc<Template>>,
     encodings: Encodings,
+    recording: Option<Recording>,
 }
 
 impl Local {
@@ -46,6 +49,7 @@ impl Local {
             forms: None,
             template: None,
             encodings: Encodings::default(),
+            recording: None,
         })
     }
 
@@ -128,6 +132,13 @@ impl Local {
         Self { template: template.map(Arc::new), ..self }
     }
 
+    /// The same model, which is asked for every token as ever and whose own
+    /// choices give way to those replies, one after the other: what a guess or
+    /// a form says counts where it is the same as the recording.
+    pub fn following(self, replies: Vec<String>) -> Self {
+        Self { recording: Some(Recording::new(replies)), ..self }
+    }
+
     /// The model's vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -163,11 +174,13 @@ impl Llm for Local {
         } else {
             self.session.keep(0);
         }
+        let followed = self.recording.as_mut().map(Recording::next).transpose()?;
         let means = Means {
             session: &mut self.session,
             tokenizer: &self.tokenizer,
             switches: self.switches,
             form,
+            followed,
         };
         Decoding::new(means, prompt, request).run(watch)
     }
