@@ -40,11 +40,11 @@ pub fn run(
         turn.replies.clear();
         turn.expected.clear();
     }
-    // Before anything is spent on it.
-    let file = OpenOptions::new().write(true).create_new(true).open(path);
-    let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
     let stage = Stage::load(shared, subject).map_err(Failure::no_model)?;
     let mut agent = stage.agent(&conversation, None, None)?;
+    // Before anything is spent on the conversation. Never overwrites.
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
+    let mut file = file.with_context(|| format!("cannot write {}", path.display()))?;
     let mut notes = Sink::stderr(shared.face.color);
     let (turns, interrupted) = interrupt.during(|cancel| {
         run::run(&conversation, &mut agent, cancel, &mut |_| {}, &mut |turn| {

@@ -163,8 +163,8 @@ pub fn read_file(path: &Path) -> Result<Conversation> {
 fn replies(conversation: &Conversation, form: bool) -> Result<Vec<String>> {
     ensure!(
         conversation.is_scripted(),
-        "there is no reply in the file (a line that starts with `<`): `agent bench --record FILE \
-         --questions` it makes a recording of it"
+        "the conversation has no replies (lines that start with `<`): `agent bench --record FILE` \
+         makes a recording"
     );
     let all = conversation.turns.iter().flat_map(|turn| &turn.replies);
     let formed = |reply: &String| match read(reply, false).step {

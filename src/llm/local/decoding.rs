@@ -18,6 +18,10 @@ use crate::decode::{Drafter, Form, Sampler, Session, Switches};
 use crate::llama::Tokenizer;
 use crate::llm::{Completion, End, LlmError, Request, Stats};
 
+/// Why a recording cannot be followed under a form.
+const NO_FORM: &str = "a recorded reply is none that the form of replies allows: --no-grammar \
+                       replays it as it is";
+
 /// What a completion is made with.
 pub(super) struct Means<'a> {
     pub session: &'a mut Session,
@@ -157,7 +161,11 @@ impl<'a> Decoding<'a> {
             self.stats.accepted += 1;
         }
         if let Some(form) = &mut self.means.form {
-            form.push(id)?;
+            let pushed = form.push(id);
+            match self.means.followed {
+                Some(_) => pushed.context(NO_FORM)?,
+                None => pushed?,
+            }
         }
         self.ids.push(id);
         if self.reply.push(id, watch) {
