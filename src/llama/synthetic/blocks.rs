@@ -40,7 +40,7 @@ fn scale(format: Format) -> (usize, f32, Option<f32>) {
 }
 
 /// Fills `out` with blocks whose weights have about this standard deviation
-/// and the mean 0; the same seed fills it the same way.
+/// and a mean near 0; the same seed fills it the same way.
 pub(super) fn fill(format: Format, deviation: f32, seed: u64, out: &mut [u8]) {
     let size = kind(format).type_size();
     let (at, unit, minimum) = scale(format);
@@ -94,7 +94,8 @@ mod tests {
             let mean = weights.iter().sum::<f32>() / count;
             let deviation = (weights.iter().map(|w| w * w).sum::<f32>() / count).sqrt();
             assert!((deviation - 0.02).abs() < 1e-3, "{format:?}: {deviation}");
-            assert!(mean.abs() < 1e-3, "{format:?}: {mean}");
+            // Quants of Q4_0 go from -8 to 7: half a step below 0.
+            assert!(mean.abs() < 3e-3, "{format:?}: {mean}");
         }
     }
 }
