@@ -13,6 +13,7 @@ use clap_complete::Shell;
 pub use self::flags::{Color, DecodeArgs, DialectName, FaceArgs, ModelArgs, Shared};
 pub use self::hint::{expression, hint};
 pub use self::value::{Device, at_least_one, repeat_penalty, temperature, time, top_p};
+use super::bench::BenchArgs;
 use super::quantize::QuantizeArgs;
 use super::{conversation, exit};
 
@@ -65,6 +66,10 @@ pub enum Command {
         #[arg(long)]
         remove_source: bool,
     },
+    /// Measure how fast a model is here: load, prefill, decoding and memory, with
+    /// its own weights or random ones of a known shape, alone or in a recorded
+    /// conversation. `--context N` measures after N tokens instead of 512 and 4,000.
+    Bench(BenchArgs),
     /// Look at or clear what is kept between runs: snapshots of what models
     /// made of the system message, so that they need not read it again.
     Cache {

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 
 use super::args::{Device, ModelArgs, Shared};
 use super::face::sink::{DIM, Sink};
+use super::face::words;
+use super::machine::Machine;
 use crate::llama::cuda::{self, Cuda, First};
 use crate::llama::portable::Precision;
 use crate::llama::{Forward, Gguf, LlamaConfig, Portable, Split};
@@ -22,33 +24,44 @@ use crate::llama::{Forward, Gguf, LlamaConfig, Portable, Split};
 /// # Errors
 /// The model cannot be run, or with `cuda`, not on that GPU: why, and what to do.
 pub fn engine(gguf: &Gguf, shared: &Shared) -> Result<Box<dyn Forward>> {
-    let args = &shared.model;
-    let mut err = Sink::stderr(shared.face.color);
-    let (engine, place) = match args.device {
-        Device::Cuda(ordinal) => on_gpu(gguf, args, ordinal)?,
-        Device::Auto if args.gpu_layers.is_some() || Precision::of(gguf) != Precision::Float => {
-            match any_gpu(gguf, args) {
-                Ok(found) => found,
-                Err(None) => on_cpu(gguf, args)?,
-                Err(Some(why)) => {
-                    err.line(DIM, &format!("note: this model runs on the CPU: {why:#}"))?;
-                    on_cpu(gguf, args)?
-                }
-            }
-        }
-        Device::Auto | Device::Cpu => on_cpu(gguf, args)?,
-    };
+    let (engine, place) = placed(gguf, shared, shared.model.context)?;
     if shared.face.verbose && !shared.face.json {
-        err.line(DIM, &format!("device: {place}"))?;
+        Sink::stderr(shared.face.color).line(DIM, &format!("device: {place}"))?;
     }
     Ok(engine)
 }
 
 /// An engine, and where it is.
-type Placed = (Box<dyn Forward>, String);
+pub type Placed = (Box<dyn Forward>, String);
+
+/// The engine with room for `context` tokens, or for as many as the model takes,
+/// and the name of what it runs on; otherwise as `engine`.
+///
+/// # Errors
+/// As there.
+pub fn placed(gguf: &Gguf, shared: &Shared, context: Option<usize>) -> Result<Placed> {
+    let args = &ModelArgs { context, ..shared.model.clone() };
+    match args.device {
+        Device::Cuda(ordinal) => on_gpu(gguf, args, ordinal),
+        Device::Auto if args.gpu_layers.is_some() || Precision::of(gguf) != Precision::Float => {
+            match any_gpu(gguf, args) {
+                Ok(found) => Ok(found),
+                Err(None) => on_cpu(gguf, args),
+                Err(Some(why)) => {
+                    let note = format!("note: this model runs on the CPU: {why:#}");
+                    Sink::stderr(shared.face.color).line(DIM, &note)?;
+                    on_cpu(gguf, args)
+                }
+            }
+        }
+        Device::Auto | Device::Cpu => on_cpu(gguf, args),
+    }
+}
 
 fn on_cpu(gguf: &Gguf, args: &ModelArgs) -> Result<Placed> {
-    Ok((Box::new(Portable::new(gguf, args.context)?), "CPU".into()))
+    let Machine { processor, cores, .. } = Machine::this();
+    let place = format!("CPU ({processor}, {})", words::plural(cores, "core"));
+    Ok((Box::new(Portable::new(gguf, args.context)?), place))
 }
 
 /// The first GPU that takes the model; else why the first one does not, None

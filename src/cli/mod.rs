@@ -4,6 +4,7 @@
 
 pub mod args;
 mod ask;
+mod bench;
 mod cache;
 mod chat;
 mod config;
@@ -79,6 +80,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match command.unwrap_or(Command::Chat) {
         Command::Chat => chat::run(&shared),
         Command::Ask { question } => ask::run(&shared, &question),
+        Command::Bench(args) => bench::run(&shared, &args),
         Command::Cache { command } => cache::run(&shared, command),
         Command::Quantize(args) => quantize::run(&shared, &args),
         Command::Completions { shell } => shell::completions(shell),

@@ -82,7 +82,7 @@ fn embedded(shared: &args::Shared) -> Result<Local> {
 
 /// What is known of a model's training: a file that names its prompts was
 /// trained with ours, written in the default dialect, and knows nothing else.
-fn trained(gguf: &Gguf, local: Local) -> Local {
+pub fn trained(gguf: &Gguf, local: Local) -> Local {
     match gguf.text(PROMPTS) {
         Some(_) => local.with_dialect(Dialect::default()),
         None => local,

@@ -50,6 +50,14 @@ impl Cache {
         cache
     }
 
+    /// Bytes of all there is room for, and of one token.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        let value = self.layers.first().map_or(0, |(keys, _)| keys.kind().bytes());
+        let token = self.layers.len() * 2 * self.kv_heads * self.head_dim * value;
+        let panels = self.head_of_keys() + self.parts() * self.capacity;
+        (self.layers.len() * self.kv_heads * panels * WIDTH * value, token)
+    }
+
     /// Key-value heads, and the values of each.
     pub fn shape(&self) -> (usize, usize) {
         (self.kv_heads, self.head_dim)

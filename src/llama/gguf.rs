@@ -12,7 +12,7 @@ mod reader;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ModelError;
 
+use self::header::Tensor;
 pub use self::header::{Header, Value};
 
 /// Blocks of the tensors that tell one file from another, and their bytes.
@@ -92,6 +93,20 @@ impl Gguf {
     fn parse(bytes: Bytes) -> Result<Self, ModelError> {
         let header = Header::of(&bytes)?;
         Ok(Self { bytes, modified: Duration::ZERO, header })
+    }
+
+    /// A file in memory that has the header at its start, without a table of
+    /// tensors, and these tensors, which may share bytes: name, kind, shape and
+    /// the range of their bytes.
+    pub(super) fn from_parts(
+        bytes: Vec<u8>,
+        tensors: impl Iterator<Item = (String, GgmlDType, Vec<usize>, Range<usize>)>,
+    ) -> Result<Self, ModelError> {
+        let mut this = Self::from_bytes(bytes)?;
+        for (name, kind, shape, Range { start, end }) in tensors {
+            this.header.tensors.insert(name, Tensor { kind, shape, start, bytes: end - start });
+        }
+        Ok(this)
     }
 
     /// Tells this file from any other without reading all of it: SHA-256 of

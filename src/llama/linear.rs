@@ -39,6 +39,14 @@ pub(super) enum Linear {
 }
 
 impl Linear {
+    /// Bytes of its weights.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Float(matrix) => matrix.bytes(),
+            Self::Quantized(parts) => parts.iter().map(quantized_bytes).sum(),
+        }
+    }
+
     /// `(n, in)` to `(n, out)`.
     pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
@@ -51,6 +59,15 @@ impl Linear {
                     Tensor::cat(&results, 1)
                 }
             },
+        }
+    }
+}
+
+fn quantized_bytes(matrix: &QMatMul) -> usize {
+    match matrix {
+        QMatMul::QTensor(tensor) => tensor.storage_size_in_bytes(),
+        QMatMul::Tensor(tensor) | QMatMul::TensorF16(tensor) => {
+            tensor.elem_count() * tensor.dtype().size_in_bytes()
         }
     }
 }

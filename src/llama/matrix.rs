@@ -73,6 +73,14 @@ impl Matrix {
         Ok(Self { weights, rows, columns, level: Level::here() })
     }
 
+    /// Bytes of its weights.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.weights {
+            Weights::Float(panels) => size_of_val(&panels[..]),
+            Weights::Q8(quants, scales) => size_of_val(&quants[..]) + size_of_val(&scales[..]),
+        }
+    }
+
     /// The product `(n, out)` of rows `(n, in)` with the transposed matrix.
     pub(super) fn multiply(&self, x: &Tensor) -> Result<Tensor> {
         x.apply_op1_no_bwd(&Product(self))

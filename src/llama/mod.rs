@@ -13,6 +13,7 @@ mod matrix;
 mod ops;
 pub mod portable;
 pub mod split;
+pub mod synthetic;
 pub mod threads;
 pub mod tokenizer;
 
@@ -60,6 +61,23 @@ pub struct CacheRows {
     pub bytes: Vec<u8>,
 }
 
+/// Bytes that an engine holds in its device's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub weights: u64,
+    /// Of the weights, those that every pass reads: an embedding is looked up.
+    pub read: u64,
+    /// Keys and values of as many tokens as there is room for now.
+    pub cache: u64,
+    /// Keys and values of one token.
+    pub token: u64,
+    /// Everything else that a pass needs.
+    pub buffers: u64,
+    /// What is taken besides, where that is known: on a GPU, by the driver for
+    /// each program that uses it, and by other programs.
+    pub elsewhere: u64,
+}
+
 /// One model, several engines behind it.
 pub trait Forward: Send {
     /// Appends `tokens` to the cache and returns logits, f32, row-major
@@ -92,6 +110,20 @@ pub trait Forward: Send {
     /// wish to stop is still noticed well within a second. Depends on the model
     /// alone, so that the same prompt is always processed in the same pieces.
     fn chunk(&self) -> usize;
+
+    /// What it holds, where that is known.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
+
+    /// Bytes a second that copying within the device's memory reads and writes
+    /// together, measured now; None where that is the machine's own memory.
+    ///
+    /// # Errors
+    /// The device's.
+    fn copy_rate(&mut self) -> Result<Option<f64>> {
+        Ok(None)
+    }
 
     /// All that decides what the cache holds besides the tokens: the model,
     /// the engine and its version, the type of its cache, the processor. None

@@ -3,6 +3,7 @@
 mod fingerprint;
 mod front;
 mod layer;
+mod memory;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::gguf::Gguf;
 use super::linear::{Linear, Loader};
 use super::matrix::Matrix;
 use super::ops::{self, Heads};
-use super::{CacheRows, Forward, Want};
+use super::{CacheRows, Forward, Memory, Want};
 use crate::chat::Cancel;
 use fingerprint::fingerprint;
 use layer::Layer;
@@ -250,6 +251,10 @@ impl Forward for Portable {
         let LlamaConfig { dim, ffn, heads, kv_heads, head_dim, .. } = self.config;
         let layer = dim * head_dim * 2 * (heads + kv_heads) + 3 * dim * ffn;
         (LAYER_WORK / layer.max(1)).clamp(8, 256)
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(self.held())
     }
 
     fn fingerprint(&self) -> Option<String> {

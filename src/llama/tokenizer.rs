@@ -12,7 +12,8 @@ mod stream;
 use std::collections::HashMap;
 use std::path::Path;
 
-use self::spm::{SPACE, Spm};
+pub(super) use self::spm::SPACE;
+use self::spm::Spm;
 use super::error::ModelError;
 use super::gguf::{Gguf, Value};
 use crate::chat::{Origin, Prompt, Segment};

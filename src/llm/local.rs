@@ -2,6 +2,7 @@
 
 mod decoding;
 mod encoding;
+mod recording;
 mod reply;
 
 use std::borrow::Cow;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use self::decoding::{Decoding, Means};
 use self::encoding::{Encoded, Encodings};
+use self::recording::Recording;
 use super::{Completion, Llm, LlmError, Request};
 use crate::chat::{Cancel, Dialect, Prompt, ReplyForm, Template};
 use crate::decode::{Forms, Session, Snapshots, Switches};
@@ -25,6 +27,7 @@ pub struct Local {
     template: Option<Arc<Template>>,
     dialect: Option<Dialect>,
     encodings: Encodings,
+    recording: Option<Recording>,
 }
 
 impl Local {
@@ -48,6 +51,7 @@ impl Local {
             template: None,
             dialect: None,
             encodings: Encodings::default(),
+            recording: None,
         })
     }
 
@@ -122,6 +126,13 @@ impl Local {
         Self { dialect: Some(dialect), ..self }
     }
 
+    /// The same model, which is asked for every token as ever and whose own
+    /// choices give way to those replies, one after the other: what a guess or
+    /// a form says counts where it is the same as the recording.
+    pub fn following(self, replies: Vec<String>) -> Self {
+        Self { recording: Some(Recording::new(replies)), ..self }
+    }
+
     /// The model's vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -177,11 +188,13 @@ impl Llm for Local {
         } else {
             self.session.keep(0);
         }
+        let followed = self.recording.as_mut().map(Recording::next).transpose()?;
         let means = Means {
             session: &mut self.session,
             tokenizer: &self.tokenizer,
             switches: self.switches,
             form,
+            followed,
         };
         Decoding::new(means, prompt, request).run(watch)
     }

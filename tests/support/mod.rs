@@ -8,7 +8,7 @@ pub mod byte_level;
 use std::io::Cursor;
 
 use candle_core::quantized::gguf_file::{Value, write};
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 
 /// What to write. `Tiny::default()` runs in a blink; change what matters.
@@ -29,9 +29,6 @@ pub struct Tiny {
     pub rope_factors: Vec<f32>,
     /// Scale of the weights: larger makes the distribution less flat.
     pub scale: f32,
-    /// Fill matrices of `Q4_0` with random blocks, which is much quicker for
-    /// large ones than to quantize random numbers.
-    pub blocks: bool,
     pub seed: u64,
     /// Added to the metadata; replaces what is there under the same key.
     pub extra: Vec<(String, Value)>,
@@ -52,7 +49,6 @@ impl Default for Tiny {
             rope_base: 10_000.0,
             rope_factors: Vec::new(),
             scale: 0.2,
-            blocks: false,
             seed: 1,
             extra: Vec::new(),
         }
@@ -134,13 +130,6 @@ impl Tiny {
         self.written(self.tensors())
     }
 
-    /// Writes the file.
-    pub fn write(&self, path: &std::path::Path) -> std::io::Result<()> {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        self.write_to(&mut file, self.tensors());
-        std::io::Write::flush(&mut file)
-    }
-
     fn written(&self, tensors: Vec<(String, QTensor)>) -> Vec<u8> {
         let mut file = Cursor::new(Vec::new());
         self.write_to(&mut file, tensors);
@@ -212,10 +201,6 @@ impl Tiny {
         let mut random = Random(self.seed);
         let mut tensors = Vec::new();
         let mut add = |name: String, rows: usize, columns: usize| {
-            if self.blocks {
-                tensors.push((name, blocks(rows, columns, &mut random)));
-                return;
-            }
             let data: Vec<f32> =
                 (0..rows * columns).map(|_| random.normal() * self.scale).collect();
             let tensor = Tensor::from_vec(data, (rows, columns), &Device::Cpu).expect("a tensor");
@@ -262,24 +247,6 @@ impl Tiny {
         }
         tensors
     }
-}
-
-/// A matrix in Q4_0 of random blocks: a scale in f16 and 16 bytes of quants
-/// each. The same 64 KiB of blocks over and over, from somewhere in them.
-fn blocks(rows: usize, columns: usize, random: &mut Random) -> QTensor {
-    const BYTES: usize = 18;
-    let some: Vec<u8> = (0..1 << 12)
-        .flat_map(|_| {
-            // 0.002 in f16, times quants of -8 to 7.
-            let scale = 0x1819u16.to_le_bytes();
-            scale.into_iter().chain((0..16).map(|_| random.next() as u8)).collect::<Vec<_>>()
-        })
-        .collect();
-    let start = random.next() as usize % (1 << 12) * BYTES;
-    let bytes: Vec<u8> =
-        some.iter().cycle().skip(start).take(rows * columns / 32 * BYTES).copied().collect();
-    let storage = QStorage::from_data(bytes.into(), &Device::Cpu, GgmlDType::Q4_0);
-    QTensor::new(storage.expect("blocks"), (rows, columns)).expect("a quantized tensor")
 }
 
 /// Numbers that are the same on every run: splitmix64 (Steele et al. 2014).

@@ -51,7 +51,7 @@ impl Plan<'_> {
             return Some("GPU: it has no kernels for this quantization, the CPU runs it".into());
         }
         let need = Need::on_gpu(self.weights, shape, context).total();
-        let fits = fit_gpu(self.weights, known.into(), context, gpu.free).said("");
+        let fits = fit_gpu(self.weights, shape, context, gpu.free).said("");
         let fits = fits.unwrap_or("does not fit".into());
         Some(format!("GPU: {} of {} free on {}: {fits}", size(need), size(gpu.free), gpu.name))
     }

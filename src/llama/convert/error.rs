@@ -31,7 +31,7 @@ pub enum ConvertError {
 }
 
 impl ConvertError {
-    pub(super) fn damaged(path: &Path, why: impl std::fmt::Display) -> Self {
+    pub(in crate::llama) fn damaged(path: &Path, why: impl std::fmt::Display) -> Self {
         // Only the first line, and no control characters: a damaged file may say anything.
         let why = why.to_string();
         let line = why.lines().next().unwrap_or_default();

@@ -15,7 +15,7 @@ mod json;
 mod plan;
 mod rows;
 mod tokenizer;
-mod writer;
+pub(super) mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -19,11 +19,11 @@ const ALIGNMENT: u64 = 32;
 const VERSION: u32 = 3;
 
 /// Metadata in the order in which it is written.
-pub(super) type Metadata = Vec<(String, Value)>;
+pub(in crate::llama) type Metadata = Vec<(String, Value)>;
 
 /// A value of the metadata, of the kinds that a Llama's file needs.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(in crate::llama) enum Value {
     U32(u32),
     F32(f32),
     Bool(bool),
@@ -35,7 +35,7 @@ pub(super) enum Value {
 
 /// A tensor's line in the header.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(in crate::llama) struct Entry {
     pub name: String,
     /// Row-major, the fastest dimension last.
     pub shape: Vec<usize>,
@@ -44,14 +44,14 @@ pub(super) struct Entry {
 
 impl Entry {
     /// What it takes in the file, without what fills it up to the alignment.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::llama) fn bytes(&self) -> u64 {
         let elements: usize = self.shape.iter().product();
         (elements / self.kind.block_size()) as u64 * self.kind.type_size() as u64
     }
 }
 
 /// A file that is being written.
-pub(super) struct Writer {
+pub(in crate::llama) struct Writer {
     file: BufWriter<File>,
     /// Under which name until it is whole.
     hidden: Hidden,
@@ -73,7 +73,7 @@ impl Drop for Hidden {
 
 impl Writer {
     /// Begins a file and writes its header.
-    pub(super) fn create(
+    pub(in crate::llama) fn create(
         path: &Path,
         metadata: &Metadata,
         entries: &[Entry],
@@ -101,7 +101,7 @@ impl Writer {
 
     /// Appends bytes of the tensor whose turn it is. Tensors come in the
     /// order of the entries, each in as many pieces as it likes.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), ConvertError> {
+    pub(in crate::llama) fn append(&mut self, bytes: &[u8]) -> Result<(), ConvertError> {
         let Self { file, path, left, written, .. } = self;
         let failed = |source| ConvertError::Unwritable { path: path.clone(), source };
         file.write_all(bytes).map_err(failed)?;
@@ -117,7 +117,7 @@ impl Writer {
     }
 
     /// Gives the file its name, once it is on the disk.
-    pub(super) fn finish(mut self) -> Result<(), ConvertError> {
+    pub(in crate::llama) fn finish(mut self) -> Result<(), ConvertError> {
         let flushed = self.file.flush().and_then(|()| self.file.get_ref().sync_all());
         flushed
             .and_then(|()| fs::rename(&self.hidden.0, &self.path))
@@ -132,7 +132,7 @@ pub(super) fn size(metadata: &Metadata, entries: &[Entry]) -> u64 {
 }
 
 /// Everything before the first tensor.
-fn header(metadata: &Metadata, entries: &[Entry]) -> Vec<u8> {
+pub(in crate::llama) fn header(metadata: &Metadata, entries: &[Entry]) -> Vec<u8> {
     let mut out = b"GGUF".to_vec();
     out.extend(VERSION.to_le_bytes());
     out.extend((entries.len() as u64).to_le_bytes());

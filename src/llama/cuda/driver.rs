@@ -9,6 +9,7 @@ mod owned;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::ptr;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use cudarc::driver::{result, sys};
@@ -84,9 +85,26 @@ impl Device {
             .with_context(|| format!("GPU {} ({}) is gone", self.ordinal, self.name))
     }
 
-    /// Free bytes of device memory.
-    pub(super) fn free(&self) -> Result<usize> {
-        Ok(result::mem_get_info()?.0)
+    /// Free bytes of device memory, and all.
+    pub(super) fn memory(&self) -> Result<(usize, usize)> {
+        Ok(result::mem_get_info()?)
+    }
+
+    /// Bytes a second that a copy within the device's memory reads and writes.
+    pub(super) fn copy_rate(&self) -> Result<f64> {
+        // More than any cache holds, and often enough for the clock.
+        let (bytes, times) = ((self.memory()?.0 / 8).min(1 << 30), 20);
+        let (from, to) = (self.zeroed(bytes)?, self.allocate(bytes)?);
+        let copy = || {
+            // SAFETY: both sides were just allocated with this size.
+            unsafe { sys::cuMemcpyDtoDAsync_v2(to.at, from.at, bytes, self.stream.0) }.result()
+        };
+        copy()?;
+        self.synchronize(self.stream)?;
+        let begun = Instant::now();
+        (0..times).try_for_each(|_| copy())?;
+        self.synchronize(self.stream)?;
+        Ok((2 * bytes * times) as f64 / begun.elapsed().as_secs_f64())
     }
 
     /// The bulk copy engine and dependent launches of Hopper's own code.

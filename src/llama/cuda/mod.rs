@@ -29,13 +29,13 @@ use self::driver::{Buffer, Device, Graph, Pinned};
 use self::kernels::{FATBIN, HEAD_DIMS, Width};
 use self::memory::{STATE, Sizes};
 use self::plan::{Addresses, Plan};
-use self::weights::{Loader, Source};
+use self::weights::Loader;
 use super::{Gguf, LlamaConfig, ModelError};
 
 /// A Llama on a GPU.
 pub struct Cuda {
     config: LlamaConfig,
-    embedding: Embedding,
+    embedding: QTensor,
     length: usize,
     at: Addresses,
     needs: Needs,
@@ -49,11 +49,6 @@ pub struct Cuda {
     _buffers: Vec<Buffer>,
     // Last, because dropping the others needs its context.
     device: Device,
-}
-
-enum Embedding {
-    Rows(QTensor),
-    Random,
 }
 
 impl Cuda {
@@ -93,9 +88,7 @@ impl Cuda {
         let mut kernels = Sha256::new();
         kernels.update(FATBIN);
         let identity = gguf.identity();
-        let embedding = Embedding::Rows(embedding);
-        let source = Source::File(gguf);
-        let mut engine = Self::load(source, config, layers, embedding, factors, ordinal, tell)?;
+        let mut engine = Self::load(gguf, config, layers, embedding, factors, ordinal, tell)?;
         let Device { name, capability, .. } = &engine.device;
         engine.fingerprint = Some(format!(
             "cuda {:x?}, cache f16, {} layers, on {name} {capability:?}, of {identity:x?}",
@@ -105,33 +98,23 @@ impl Cuda {
         Ok(engine)
     }
 
-    /// A model of this shape with random weights, for measuring.
-    ///
-    /// # Errors
-    /// As for `open`.
-    pub fn random(config: LlamaConfig, format: Format, ordinal: usize) -> Result<Self> {
-        let source = Source::Random(format);
-        let all = config.layers;
-        Self::load(source, config, all, Embedding::Random, None, ordinal, &mut |_| {})
-    }
-
     fn load(
-        source: Source,
+        gguf: &Gguf,
         mut config: LlamaConfig,
         layers: usize,
-        embedding: Embedding,
+        embedding: QTensor,
         factors: Option<Vec<f32>>,
         ordinal: usize,
         tell: &mut dyn FnMut(usize),
     ) -> Result<Self> {
         supported(&config)?;
-        let stored = weights::stored(source, &config)?;
+        let stored = weights::stored(gguf, &config)?;
         let mut device = Device::open(ordinal)?;
-        let needs = Needs::within(&config, &stored, layers, device.free()?);
+        let needs = Needs::within(&config, &stored, layers, device.memory()?.0);
         let needs = needs.map_err(anyhow::Error::msg)?;
         let whole = layers >= config.layers;
         config.layers = layers.min(config.layers);
-        let mut loader = Loader::new(source, &device)?;
+        let mut loader = Loader::new(gguf, &device)?;
         let weights = loader.load(&config, whole, tell)?;
         let mut buffers = std::mem::take(&mut loader.buffers);
         drop(loader);
@@ -173,6 +156,14 @@ impl Cuda {
         self.needs
     }
 
+    /// Bytes of device memory that are neither free nor the engine's: the
+    /// driver's context, and other programs'.
+    fn elsewhere(&self) -> Result<u64> {
+        self.device.bind()?;
+        let (free, total) = self.device.memory()?;
+        Ok(total.saturating_sub(free + self.needs.total()) as u64)
+    }
+
     /// The GPU's name.
     pub fn device(&self) -> &str {
         &self.device.name
@@ -194,7 +185,7 @@ pub fn needs(gguf: &Gguf, context: Option<usize>) -> Result<Needs> {
     let mut config = LlamaConfig::from_gguf(gguf)?;
     config.context = context.unwrap_or(config.context).clamp(1, config.context);
     supported(&config)?;
-    let stored = weights::stored(Source::File(gguf), &config)?;
+    let stored = weights::stored(gguf, &config)?;
     Ok(Needs::new(&config, &stored, config.layers))
 }
 

@@ -5,9 +5,9 @@ use candle_core::{Device as Host, Tensor};
 
 use super::kernels::{MOST_COLUMNS, NARROW, WIDE_FROM, Width};
 use super::memory::STATE;
-use super::{Cuda, Embedding};
+use super::{Cuda, Needs};
 use crate::chat::Cancel;
-use crate::llama::{CacheRows, Forward, LlamaConfig, Want};
+use crate::llama::{CacheRows, Forward, LlamaConfig, Memory, Want};
 
 /// Places of a pass's activations that the last rows' logits are taken from are
 /// multiples of this.
@@ -65,21 +65,8 @@ impl Cuda {
     }
 
     fn embeddings(&self, tokens: &[u32]) -> Result<Vec<f32>> {
-        Ok(match &self.embedding {
-            Embedding::Rows(rows) => {
-                let ids = Tensor::new(tokens, &Host::Cpu)?;
-                rows.embedding(&ids)?.flatten_all()?.to_vec1()?
-            }
-            Embedding::Random => {
-                let value = |id: u32, i: usize| {
-                    let bits =
-                        (id + 1).wrapping_mul(0x9e37_79b9) ^ (i as u32).wrapping_mul(0x85eb_ca6b);
-                    (bits.wrapping_mul(0xc2b2_ae35) >> 8) as f32 / (1 << 23) as f32 - 1.0
-                };
-                let dim = self.config.dim;
-                tokens.iter().flat_map(|&id| (0..dim).map(move |i| value(id, i))).collect()
-            }
-        })
+        let ids = Tensor::new(tokens, &Host::Cpu)?;
+        Ok(self.embedding.embedding(&ids)?.flatten_all()?.to_vec1()?)
     }
 
     /// Where each layer's and head's cached rows begin, keys before values.
@@ -137,6 +124,20 @@ impl Forward for Cuda {
 
     fn chunk(&self) -> usize {
         MOST_COLUMNS
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        let Needs { weights, cache, buffers } = self.needs;
+        let [weights, cache, buffers] = [weights, cache, buffers].map(|bytes| bytes as u64);
+        let token = cache / self.config.context as u64;
+        // The embedding is not there.
+        let elsewhere = self.elsewhere().unwrap_or_default();
+        Some(Memory { weights, read: weights, cache, token, buffers, elsewhere })
+    }
+
+    fn copy_rate(&mut self) -> Result<Option<f64>> {
+        self.device.bind()?;
+        Ok(Some(self.device.copy_rate()?))
     }
 
     fn fingerprint(&self) -> Option<String> {

@@ -1,13 +1,10 @@
 //! Weights on their way from the file to the device: laid anew by all cores into
 //! pinned memory, copied while the next are laid.
 
-mod random;
-
 use anyhow::{Result, ensure};
 use candle_core::Device as Host;
 use rayon::prelude::*;
 
-use self::random::random;
 use super::driver::{Buffer, Device, Pinned, Stream};
 use super::layout::{COLUMNS, Format, ROWS};
 use super::memory::Stored;
@@ -20,14 +17,6 @@ const STAGE: usize = 64 << 20;
 /// Rows that a block of a product, or a warp of a wide one, takes: matrices end at
 /// multiples.
 const BLOCK: usize = 32;
-
-/// Where weights come from.
-#[derive(Clone, Copy)]
-pub(super) enum Source<'a> {
-    File(&'a Gguf),
-    /// Random weights of one format, for measuring.
-    Random(Format),
-}
 
 /// How the rows of several tensors make one matrix.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +34,7 @@ struct Rows<'a> {
 }
 
 pub(super) struct Loader<'a> {
-    source: Source<'a>,
+    gguf: &'a Gguf,
     device: &'a Device,
     stages: [(Pinned, Stream); 2],
     turn: usize,
@@ -53,9 +42,9 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(source: Source<'a>, device: &'a Device) -> Result<Self> {
+    pub(super) fn new(gguf: &'a Gguf, device: &'a Device) -> Result<Self> {
         let stage = || Ok::<_, anyhow::Error>((device.pinned(STAGE)?, device.stream()?));
-        Ok(Self { source, device, stages: [stage()?, stage()?], turn: 0, buffers: Vec::new() })
+        Ok(Self { gguf, device, stages: [stage()?, stage()?], turn: 0, buffers: Vec::new() })
     }
 
     /// The weights of the config's layers; the output matrix too if there are no
@@ -101,8 +90,8 @@ impl<'a> Loader<'a> {
         let mut parts = Vec::new();
         let (mut start, mut first) = (0, 0);
         for end in 1..=tensors.len() {
-            let format = format_of(self.source, &tensors[start], columns)?;
-            if end < tensors.len() && format_of(self.source, &tensors[end], columns)? == format {
+            let format = rows_of(self.gguf, &tensors[start], columns)?.format;
+            if end < tensors.len() && rows_of(self.gguf, &tensors[end], columns)?.format == format {
                 continue;
             }
             let part = self.matrix(&tensors[start..end], columns, Order::Stacked, first)?;
@@ -122,18 +111,15 @@ impl<'a> Loader<'a> {
     ) -> Result<Part> {
         let rows: usize = tensors.iter().map(|(_, rows)| rows).sum();
         let (padded, chunks) = (rows.next_multiple_of(BLOCK), columns.div_ceil(COLUMNS));
-        let format = format_of(self.source, &tensors[0], columns)?;
+        let sources: Vec<Rows> = tensors
+            .iter()
+            .map(|tensor| rows_of(self.gguf, tensor, columns))
+            .collect::<Result<_, _>>()?;
+        let format = sources[0].format;
         let tile = chunks * format.chunk_bytes();
         let buffer = self.device.allocate(padded / ROWS * tile)?;
         let part = Part { format, at: buffer.at, rows: padded, first };
         self.buffers.push(buffer);
-        let sources = match self.source {
-            Source::File(gguf) => tensors
-                .iter()
-                .map(|tensor| of_file(gguf, tensor, columns))
-                .collect::<Result<Vec<_>, _>>()?,
-            Source::Random(_) => Vec::new(),
-        };
         ensure!(
             sources.iter().all(|source| source.format == format),
             "{} and {} are quantized differently, which the GPU engine does not run: use --device \
@@ -148,17 +134,10 @@ impl<'a> Loader<'a> {
             let (stage, stream) = &mut self.stages[self.turn % 2];
             self.device.synchronize(*stream)?;
             let out = &mut stage.bytes()[..tiles * tile];
-            if sources.is_empty() {
-                // The same random chunks again and again: no cache holds as many.
-                if self.turn < 2 {
-                    random(format, out, self.turn as u64);
-                }
-            } else {
-                out.par_chunks_exact_mut(tile).enumerate().for_each(|(i, out)| {
-                    let row = |r: usize| row(&sources, order, (start + i) * ROWS + r);
-                    format.lay(&std::array::from_fn(row), out);
-                });
-            }
+            out.par_chunks_exact_mut(tile).enumerate().for_each(|(i, out)| {
+                let row = |r: usize| row(&sources, order, (start + i) * ROWS + r);
+                format.lay(&std::array::from_fn(row), out);
+            });
             let to = part.at + (start * tile) as u64;
             self.device.upload(to, stage, tiles * tile, *stream)?;
             self.turn += 1;
@@ -167,13 +146,9 @@ impl<'a> Loader<'a> {
     }
 
     fn vector(&mut self, name: &str, length: usize) -> Result<u64> {
-        let values: Vec<f32> = match self.source {
-            Source::File(gguf) => {
-                let tensor = gguf.tensor(name, &[length])?.dequantize(&Host::Cpu);
-                tensor.and_then(|tensor| tensor.to_vec1()).map_err(ModelError::from)?
-            }
-            Source::Random(_) => vec![1.0; length],
-        };
+        let tensor = self.gguf.tensor(name, &[length])?.dequantize(&Host::Cpu);
+        let values: Vec<f32> =
+            tensor.and_then(|tensor| tensor.to_vec1()).map_err(ModelError::from)?;
         let buffer = self.device.allocate(length * size_of::<f32>())?;
         self.device.write(buffer.at, &values)?;
         let at = buffer.at;
@@ -186,11 +161,11 @@ impl<'a> Loader<'a> {
 ///
 /// # Errors
 /// A tensor that is missing or of a format that the kernels do not have.
-pub(super) fn stored(source: Source, config: &LlamaConfig) -> Result<Stored> {
+pub(super) fn stored(gguf: &Gguf, config: &LlamaConfig) -> Result<Stored> {
     let (dim, ffn, vocab) = (config.dim, config.ffn, config.vocab);
     let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     let size = |name: String, rows: usize, columns: usize| -> Result<usize> {
-        let format = format_of(source, &(name, rows), columns)?;
+        let format = rows_of(gguf, &(name, rows), columns)?.format;
         let chunks = columns.div_ceil(COLUMNS) * rows.next_multiple_of(BLOCK) / ROWS;
         Ok(chunks * format.chunk_bytes())
     };
@@ -217,14 +192,7 @@ pub(super) fn stored(source: Source, config: &LlamaConfig) -> Result<Stored> {
     })
 }
 
-fn format_of(source: Source, tensor: &(String, usize), columns: usize) -> Result<Format> {
-    Ok(match source {
-        Source::File(gguf) => of_file(gguf, tensor, columns)?.format,
-        Source::Random(format) => format,
-    })
-}
-
-fn of_file<'a>(
+fn rows_of<'a>(
     gguf: &'a Gguf,
     (name, rows): &(String, usize),
     columns: usize,

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
 /// How SentencePiece writes a space inside a piece: U+2581.
-pub(super) const SPACE: char = '\u{2581}';
+pub(in crate::llama) const SPACE: char = '\u{2581}';
 
 /// Pieces that ordinary text can become, with their scores.
 pub(super) struct Spm {

@@ -11,11 +11,16 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use super::recording::Followed;
 use super::reply::Reply;
 use crate::chat::{Origin, Prompt};
 use crate::decode::{Drafter, Form, Sampler, Session, Switches};
 use crate::llama::Tokenizer;
 use crate::llm::{Completion, End, LlmError, Request, Stats};
+
+/// Why a recording cannot be followed under a form.
+const NO_FORM: &str = "a recorded reply is none that the form of replies allows: --no-grammar \
+                       replays it as it is";
 
 /// What a completion is made with.
 pub(super) struct Means<'a> {
@@ -24,6 +29,8 @@ pub(super) struct Means<'a> {
     pub switches: Switches,
     /// The form to keep to, if any.
     pub form: Option<Form>,
+    /// The recorded reply whose tokens are chosen, if any.
+    pub followed: Option<Followed>,
 }
 
 /// A completion in the making.
@@ -115,7 +122,11 @@ impl<'a> Decoding<'a> {
         if let Some(form) = &mut self.means.form {
             form.allowed()?.apply(&mut row);
         }
-        Ok(Some(self.sampler.choose(&mut row, position)?))
+        let id = self.sampler.choose(&mut row, position)?;
+        Ok(Some(match &mut self.means.followed {
+            Some(recorded) => recorded.choice(self.means.tokenizer)?,
+            None => id,
+        }))
     }
 
     /// Processes what is new, and a guess at what follows.
@@ -142,12 +153,19 @@ impl<'a> Decoding<'a> {
     /// Appends a token to the reply.
     fn push(&mut self, id: u32, watch: &mut dyn FnMut(&str)) -> Result<()> {
         let position = self.ids.len();
+        if let Some(recorded) = &mut self.means.followed {
+            recorded.note(self.means.tokenizer, id)?;
+        }
         if self.means.session.settle(position, id) && self.guess.contains(&position) {
             self.right += 1;
             self.stats.accepted += 1;
         }
         if let Some(form) = &mut self.means.form {
-            form.push(id)?;
+            let pushed = form.push(id);
+            match self.means.followed {
+                Some(_) => pushed.context(NO_FORM)?,
+                None => pushed?,
+            }
         }
         self.ids.push(id);
         if self.reply.push(id, watch) {
