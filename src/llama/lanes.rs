@@ -4,7 +4,12 @@
 //! of a register all the way. So it is the same bit for bit however many rows
 //! are multiplied at a time, and in however many pieces the terms come.
 
+mod dots;
+mod unpack;
 mod vector;
+
+pub(super) use dots::{ROWS, Sums, total};
+pub(super) use unpack::Format;
 
 #[cfg(target_arch = "x86_64")]
 use vector::{Double, Wide};
@@ -48,6 +53,19 @@ impl Level {
         Self::Base
     }
 
+    /// This processor's, and all below it.
+    #[cfg(test)]
+    fn all() -> Vec<Self> {
+        #[cfg(target_arch = "x86_64")]
+        return match Self::here() {
+            Self::Avx512 => vec![Self::Base, Self::Avx2, Self::Avx512],
+            Self::Avx2 => vec![Self::Base, Self::Avx2],
+            Self::Base => vec![Self::Base],
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        vec![Self::here()]
+    }
+
     /// Rows multiplied at a time, at most: their sums stay in registers.
     fn rows(self) -> usize {
         match self {
@@ -83,6 +101,33 @@ impl Level {
             Self::Avx2 => unsafe { add_avx2(w, x, sums) },
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => unsafe { add_avx512(w, x, sums) },
+        }
+    }
+
+    /// Turns whole blocks of a file into values.
+    pub(super) fn unpack(self, format: Format, bytes: &[u8], to: &mut [f32]) {
+        match self {
+            // SAFETY: the portable vector needs nothing.
+            Self::Base => unsafe { unpack::unpack::<Portable>(format, bytes, to) },
+            // SAFETY: a level is only made where its instructions are there.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { unpack_avx2(format, bytes, to) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { unpack_avx512(format, bytes, to) },
+        }
+    }
+
+    /// Adds the products of `ROWS` rows of weights with each row of `x`: see
+    /// `dots`.
+    pub(super) fn dots(self, w: &[f32], x: &[f32], stride: usize, sums: &mut [Sums]) {
+        match self {
+            // SAFETY: the portable vector needs nothing.
+            Self::Base => unsafe { dots::dots::<Portable, 2, 2>(w, x, stride, sums) },
+            // SAFETY: a level is only made where its instructions are there.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { dots_avx2(w, x, stride, sums) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { dots_avx512(w, x, stride, sums) },
         }
     }
 
@@ -129,6 +174,34 @@ fn scale_avx2(quants: &[Quants], scales: &[Panel], to: &mut [Panel]) {
 fn scale_avx512(quants: &[Quants], scales: &[Panel], to: &mut [Panel]) {
     // SAFETY: these are the instructions that the vector needs.
     unsafe { scale::<Wide>(quants, scales, to) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn unpack_avx2(format: Format, bytes: &[u8], to: &mut [f32]) {
+    // SAFETY: these are the instructions that the vector needs.
+    unsafe { unpack::unpack::<Double>(format, bytes, to) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn unpack_avx512(format: Format, bytes: &[u8], to: &mut [f32]) {
+    // SAFETY: these are the instructions that the vector needs.
+    unsafe { unpack::unpack::<Wide>(format, bytes, to) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn dots_avx2(w: &[f32], x: &[f32], stride: usize, sums: &mut [Sums]) {
+    // SAFETY: these are the instructions that the vector needs.
+    unsafe { dots::dots::<Double, 2, 2>(w, x, stride, sums) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn dots_avx512(w: &[f32], x: &[f32], stride: usize, sums: &mut [Sums]) {
+    // SAFETY: these are the instructions that the vector needs.
+    unsafe { dots::dots::<Wide, 8, 3>(w, x, stride, sums) }
 }
 
 #[inline(always)]

@@ -15,6 +15,7 @@ pub trait Vector: Copy {
     unsafe fn whole(from: &[i8; LANES]) -> Self;
     unsafe fn store(self, to: &mut [f32; LANES]);
     unsafe fn times(self, by: Self) -> Self;
+    unsafe fn sum(self, with: Self) -> Self;
     /// `self + a · b`.
     unsafe fn plus(self, a: Self, b: Self) -> Self;
 }
@@ -43,6 +44,11 @@ impl Vector for Portable {
     #[inline(always)]
     unsafe fn times(mut self, by: Self) -> Self {
         self.0.iter_mut().zip(by.0).for_each(|(value, by)| *value *= by);
+        self
+    }
+    #[inline(always)]
+    unsafe fn sum(mut self, with: Self) -> Self {
+        self.0.iter_mut().zip(with.0).for_each(|(value, with)| *value += with);
         self
     }
     #[inline(always)]
@@ -92,6 +98,10 @@ impl Vector for Double {
         unsafe { Self(_mm256_mul_ps(self.0, by.0), _mm256_mul_ps(self.1, by.1)) }
     }
     #[inline(always)]
+    unsafe fn sum(self, with: Self) -> Self {
+        unsafe { Self(_mm256_add_ps(self.0, with.0), _mm256_add_ps(self.1, with.1)) }
+    }
+    #[inline(always)]
     unsafe fn plus(self, a: Self, b: Self) -> Self {
         unsafe { Self(_mm256_fmadd_ps(a.0, b.0, self.0), _mm256_fmadd_ps(a.1, b.1, self.1)) }
     }
@@ -126,6 +136,10 @@ impl Vector for Wide {
     #[inline(always)]
     unsafe fn times(self, by: Self) -> Self {
         Self(unsafe { _mm512_mul_ps(self.0, by.0) })
+    }
+    #[inline(always)]
+    unsafe fn sum(self, with: Self) -> Self {
+        Self(unsafe { _mm512_add_ps(self.0, with.0) })
     }
     #[inline(always)]
     unsafe fn plus(self, a: Self, b: Self) -> Self {
