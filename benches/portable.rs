@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     let tokens: Vec<u32> = (0..PROMPT).map(|_| (random.next() % 2048) as u32).collect();
     let peer = fastest(|| peer(&bytes, &tokens))?;
     show("candle-transformers", peer, peer);
-    for precision in [Precision::Quantized, Precision::Float] {
+    for precision in [Precision::Stored, Precision::Float] {
         let ours = fastest(|| ours(&bytes, &tokens, precision))?;
         show(&format!("ours, {precision:?}"), ours, peer);
     }

@@ -75,7 +75,7 @@ fn agree(name: &str, mut model: Portable, mut oracle: Oracle, tolerance: f32) {
 }
 
 #[test]
-fn float_weights_agree_for_every_quantization() {
+fn weights_agree_for_every_quantization() {
     for kind in [
         GgmlDType::F32,
         GgmlDType::F16,
@@ -94,18 +94,9 @@ fn float_weights_agree_for_every_quantization() {
         let tiny = Tiny { kind, dim: 256, ffn: 512, scale: 0.08, ..Tiny::default() };
         let oracle = Oracle::new(&tiny.rounded_bytes());
         agree(&format!("{kind:?}"), load(tiny.bytes(), Precision::Float), oracle, 1e-3);
-    }
-}
-
-#[test]
-fn quantized_weights_agree() {
-    for kind in [GgmlDType::Q4_0, GgmlDType::Q8_0, GgmlDType::Q4K, GgmlDType::Q6K] {
-        let tiny = Tiny { kind, dim: 256, ffn: 512, scale: 0.08, ..Tiny::default() };
-        let (bytes, name) = (tiny.bytes(), format!("{kind:?}, quantized"));
-        let oracle = Oracle::new(&bytes);
-        // Both round activations to 8 bits: where the last bit of a sum puts
-        // one on the other side of an edge, a whole step of 1/127 follows.
-        agree(&name, load(bytes, Precision::Quantized), oracle, 0.2);
+        // Multiplied where they lie; the cache is in f16, which is what differs.
+        let oracle = Oracle::new(&tiny.rounded_bytes());
+        agree(&format!("{kind:?}, stored"), load(tiny.bytes(), Precision::Stored), oracle, 1e-2);
     }
 }
 
@@ -228,39 +219,32 @@ fn a_cache_that_grows_keeps_what_it_holds() {
 }
 
 /// A row does not depend on how many rows are processed with it, bit for bit:
-/// a prompt in one piece, in pieces, and token by token. So it is for weights
-/// that our own kernels multiply; where a library's do, rows that would choose
-/// another token are counted.
+/// a prompt in one piece, in pieces, and token by token.
 #[test]
 fn rows_do_not_depend_on_each_other() {
-    use Precision::{Float, Quantized};
+    use Precision::{Float, Stored};
     let tokens = tokens(100, 512);
     for (kind, precision, context) in [
         (GgmlDType::F32, Float, 256),
         (GgmlDType::Q8_0, Float, 256),
         (GgmlDType::Q4_0, Float, 2048),
-        (GgmlDType::Q4_0, Quantized, 256),
-        (GgmlDType::Q8_0, Quantized, 256),
-        (GgmlDType::Q4K, Quantized, 256),
-        (GgmlDType::Q6K, Quantized, 256),
-        (GgmlDType::F16, Quantized, 256),
+        (GgmlDType::Q4_0, Stored, 256),
+        (GgmlDType::Q8_0, Stored, 256),
+        (GgmlDType::Q3K, Stored, 256),
+        (GgmlDType::Q4K, Stored, 256),
+        (GgmlDType::Q6K, Stored, 256),
+        (GgmlDType::F16, Stored, 256),
     ] {
         let tiny = Tiny { kind, dim: 256, ffn: 512, heads: 8, context, ..Tiny::default() };
         let mut model = load(Tiny { scale: 0.08, ..tiny }.bytes(), precision);
         let whole = run(&mut model, &tokens, Want::All);
-        let (mut exact, mut other) = (true, 0);
         for size in [1, 3, 9, 70] {
             model.truncate(0);
             let mut pieces = Vec::new();
             for piece in tokens.chunks(size) {
                 pieces.extend(run(&mut model, piece, Want::All));
             }
-            exact &= bits(&whole) == bits(&pieces);
-            let pairs = whole.chunks(512).zip(pieces.chunks(512));
-            other += pairs.filter(|(a, b)| best(a) != best(b)).count();
+            assert!(bits(&whole) == bits(&pieces), "{kind:?}, {precision:?} in pieces of {size}");
         }
-        println!("{kind:?}, {precision:?}: exact {exact}, {other} of 400 rows choose otherwise");
-        assert!(exact || precision == Quantized, "{kind:?}");
-        assert!(other <= 8, "{kind:?}, {precision:?}: {other}");
     }
 }

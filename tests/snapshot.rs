@@ -71,7 +71,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_logit_is_the_same_bit_for_bit() {
-    for precision in [Precision::Float, Precision::Quantized] {
+    for precision in [Precision::Float, Precision::Stored] {
         for kind in [Tiny::default().kind, Tiny::box_shape().kind] {
             let folder = tempfile::tempdir().unwrap();
             let tiny = Tiny { kind, ..tiny() };

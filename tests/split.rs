@@ -32,7 +32,7 @@ fn bits(engine: &mut dyn Forward, tokens: &[u32], want: Want) -> Vec<u32> {
 fn logits_are_those_of_one_place_bit_for_bit() {
     for tied in [false, true] {
         let gguf = model(tied);
-        for precision in [Precision::Float, Precision::Quantized] {
+        for precision in [Precision::Float, Precision::Stored] {
             let mut one = Portable::with_precision(&gguf, None, precision).expect("an engine");
             for at in 1..LAYERS {
                 Forward::truncate(&mut one, 0);

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::{Deref, Range};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use candle_core::Device;
@@ -32,7 +33,7 @@ const SAMPLE: usize = 4096;
 
 /// A GGUF file: what its header says, and tensors.
 pub struct Gguf {
-    bytes: Bytes,
+    bytes: Arc<Bytes>,
     /// When the file was last written, since 1970; 0 where that is not known.
     modified: Duration,
     header: Header,
@@ -59,6 +60,20 @@ impl Deref for Bytes {
             Self::Mapped(map) => map,
             Self::Owned(bytes) => bytes,
         }
+    }
+}
+
+/// Bytes of a file, which stay there as long as somebody has some of them.
+pub(super) struct Span {
+    all: Arc<Bytes>,
+    place: Range<usize>,
+}
+
+impl Deref for Span {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.all[self.place.clone()]
     }
 }
 
@@ -92,7 +107,7 @@ impl Gguf {
 
     fn parse(bytes: Bytes) -> Result<Self, ModelError> {
         let header = Header::of(&bytes)?;
-        Ok(Self { bytes, modified: Duration::ZERO, header })
+        Ok(Self { bytes: Arc::new(bytes), modified: Duration::ZERO, header })
     }
 
     /// A file in memory that has the header at its start, without a table of
@@ -130,6 +145,21 @@ impl Gguf {
 
     /// How a tensor of exactly this shape is quantized, and its bytes.
     pub fn blocks(&self, name: &str, shape: &[usize]) -> Result<(GgmlDType, &[u8]), ModelError> {
+        let (kind, place) = self.place(name, shape)?;
+        Ok((kind, &self.bytes[place]))
+    }
+
+    /// The same, to be kept.
+    pub(super) fn span(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(GgmlDType, Span), ModelError> {
+        let (kind, place) = self.place(name, shape)?;
+        Ok((kind, Span { all: self.bytes.clone(), place }))
+    }
+
+    fn place(&self, name: &str, shape: &[usize]) -> Result<(GgmlDType, Range<usize>), ModelError> {
         let tensor = self
             .header
             .tensors
@@ -141,7 +171,7 @@ impl Gguf {
                 tensor.shape
             )));
         }
-        Ok((tensor.kind, &self.bytes[tensor.start..tensor.start + tensor.bytes]))
+        Ok((tensor.kind, tensor.start..tensor.start + tensor.bytes))
     }
 
     /// A tensor of exactly this shape, still quantized, on the CPU.

@@ -43,10 +43,11 @@ impl Level {
     pub(super) fn here() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            let f16c = is_x86_feature_detected!("f16c");
+            if is_x86_feature_detected!("avx512f") && f16c {
                 return Self::Avx512;
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && f16c {
                 return Self::Avx2;
             }
         }
@@ -117,17 +118,30 @@ impl Level {
         }
     }
 
-    /// Adds the products of `ROWS` rows of weights with each row of `x`: see
-    /// `dots`.
-    pub(super) fn dots(self, w: &[f32], x: &[f32], stride: usize, sums: &mut [Sums]) {
+    /// The products of up to `ROWS` rows of blocks with one row of values.
+    pub(super) fn products(self, format: Format, rows: &[u8], x: &[f32], sums: &mut Sums) {
         match self {
             // SAFETY: the portable vector needs nothing.
-            Self::Base => unsafe { dots::dots::<Portable, 2, 2>(w, x, stride, sums) },
+            Self::Base => unsafe { unpack::products::<Portable>(format, rows, x, sums) },
             // SAFETY: a level is only made where its instructions are there.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { dots_avx2(w, x, stride, sums) },
+            Self::Avx2 => unsafe { products_avx2(format, rows, x, sums) },
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { dots_avx512(w, x, stride, sums) },
+            Self::Avx512 => unsafe { products_avx512(format, rows, x, sums) },
+        }
+    }
+
+    /// Adds the products of `ROWS` rows of weights with each row of `x`: see
+    /// `dots`.
+    pub(super) fn dots(self, w: &[f32], x: &[f32], sums: &mut [Sums]) {
+        match self {
+            // SAFETY: the portable vector needs nothing.
+            Self::Base => unsafe { dots::dots::<Portable, 2, 2>(w, x, sums) },
+            // SAFETY: a level is only made where its instructions are there.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { dots_avx2(w, x, sums) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { dots_avx512(w, x, sums) },
         }
     }
 
@@ -149,59 +163,73 @@ impl Level {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn add_avx2(w: &[Panel], x: &[f32], sums: &mut [Panel]) {
     // SAFETY: these are the instructions that the vector needs.
     unsafe { add::<Double>(w, x, sums) }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,f16c")]
 fn add_avx512(w: &[Panel], x: &[f32], sums: &mut [Panel]) {
     // SAFETY: these are the instructions that the vector needs.
     unsafe { add::<Wide>(w, x, sums) }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn scale_avx2(quants: &[Quants], scales: &[Panel], to: &mut [Panel]) {
     // SAFETY: these are the instructions that the vector needs.
     unsafe { scale::<Double>(quants, scales, to) }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,f16c")]
 fn scale_avx512(quants: &[Quants], scales: &[Panel], to: &mut [Panel]) {
     // SAFETY: these are the instructions that the vector needs.
     unsafe { scale::<Wide>(quants, scales, to) }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn unpack_avx2(format: Format, bytes: &[u8], to: &mut [f32]) {
     // SAFETY: these are the instructions that the vector needs.
     unsafe { unpack::unpack::<Double>(format, bytes, to) }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,f16c")]
 fn unpack_avx512(format: Format, bytes: &[u8], to: &mut [f32]) {
     // SAFETY: these are the instructions that the vector needs.
     unsafe { unpack::unpack::<Wide>(format, bytes, to) }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn dots_avx2(w: &[f32], x: &[f32], stride: usize, sums: &mut [Sums]) {
+#[target_feature(enable = "avx2,fma,f16c")]
+fn products_avx2(format: Format, rows: &[u8], x: &[f32], sums: &mut Sums) {
     // SAFETY: these are the instructions that the vector needs.
-    unsafe { dots::dots::<Double, 2, 2>(w, x, stride, sums) }
+    unsafe { unpack::products::<Double>(format, rows, x, sums) }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn dots_avx512(w: &[f32], x: &[f32], stride: usize, sums: &mut [Sums]) {
+#[target_feature(enable = "avx512f,f16c")]
+fn products_avx512(format: Format, rows: &[u8], x: &[f32], sums: &mut Sums) {
     // SAFETY: these are the instructions that the vector needs.
-    unsafe { dots::dots::<Wide, 8, 3>(w, x, stride, sums) }
+    unsafe { unpack::products::<Wide>(format, rows, x, sums) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn dots_avx2(w: &[f32], x: &[f32], sums: &mut [Sums]) {
+    // SAFETY: these are the instructions that the vector needs.
+    unsafe { dots::dots::<Double, 2, 2>(w, x, sums) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,f16c")]
+fn dots_avx512(w: &[f32], x: &[f32], sums: &mut [Sums]) {
+    // SAFETY: these are the instructions that the vector needs.
+    unsafe { dots::dots::<Wide, 8, 3>(w, x, sums) }
 }
 
 #[inline(always)]

@@ -1,41 +1,38 @@
 //! The matrices of a model, and how their weights are kept.
 
-use std::sync::Arc;
+use candle_core::{Device, Tensor};
 
-use candle_core::quantized::QMatMul;
-use candle_core::{Device, Module, Tensor};
-
+use super::blocks::Blocks;
 use super::error::ModelError;
 use super::gguf::Gguf;
+use super::lanes::Format;
 use super::matrix::Matrix;
 
-/// Models whose weights take no more than this in f32 are kept in f32: they
-/// multiply faster, and exactly.
+/// Models whose weights take no more than this in f32 are laid anew for the
+/// processor when they are loaded: they multiply faster.
 const FLOAT_LIMIT: usize = 512 << 20;
 
 /// How weights are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// As f32.
+    /// As f32, or in Q8_0, laid anew.
     Float,
-    /// As they are in the file; activations are quantized to 8 bits too.
-    Quantized,
+    /// As they are, in the file; with a cache in f16.
+    Stored,
 }
 
 impl Precision {
     /// How the portable engine keeps a model, where nothing else is asked for.
     pub fn of(gguf: &Gguf) -> Self {
         let small = gguf.size().1.saturating_mul(size_of::<f32>()) <= FLOAT_LIMIT;
-        if small { Self::Float } else { Self::Quantized }
+        if small { Self::Float } else { Self::Stored }
     }
 }
 
-/// A matrix to multiply rows with.
+/// A matrix to multiply rows with. Results do not depend on the rows beside them.
 pub(super) enum Linear {
-    /// Exactly what the file says, and rows that do not depend on each other.
     Float(Matrix),
-    /// Matrices whose results stand side by side.
-    Quantized(Vec<QMatMul>),
+    Stored(Blocks),
 }
 
 impl Linear {
@@ -43,7 +40,7 @@ impl Linear {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Float(matrix) => matrix.bytes(),
-            Self::Quantized(parts) => parts.iter().map(quantized_bytes).sum(),
+            Self::Stored(blocks) => blocks.bytes(),
         }
     }
 
@@ -51,23 +48,7 @@ impl Linear {
     pub(super) fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
             Self::Float(matrix) => matrix.multiply(x),
-            Self::Quantized(parts) => match &parts[..] {
-                [only] => only.forward(x),
-                parts => {
-                    let results: Vec<_> =
-                        parts.iter().map(|part| part.forward(x)).collect::<Result<_, _>>()?;
-                    Tensor::cat(&results, 1)
-                }
-            },
-        }
-    }
-}
-
-fn quantized_bytes(matrix: &QMatMul) -> usize {
-    match matrix {
-        QMatMul::QTensor(tensor) => tensor.storage_size_in_bytes(),
-        QMatMul::Tensor(tensor) | QMatMul::TensorF16(tensor) => {
-            tensor.elem_count() * tensor.dtype().size_in_bytes()
+            Self::Stored(blocks) => blocks.multiply(x),
         }
     }
 }
@@ -89,18 +70,30 @@ impl Loader<'_> {
         parts: &[(String, usize)],
         columns: usize,
     ) -> Result<Linear, ModelError> {
+        if let (Precision::Stored, Some(blocks)) = (self.precision, self.blocks(parts, columns)?) {
+            return Ok(Linear::Stored(blocks));
+        }
         let tensors = parts
             .iter()
             .map(|(name, rows)| self.gguf.tensor(name, &[*rows, columns]))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(match self.precision {
-            // Not `from_qtensor`: that would keep F16 weights in f32.
-            Precision::Quantized => Linear::Quantized(
-                tensors.into_iter().map(|tensor| QMatMul::QTensor(Arc::new(tensor))).collect(),
-            ),
-            Precision::Float => {
-                Linear::Float(Matrix::new(&tensors.iter().collect::<Vec<_>>(), columns)?)
+        Ok(Linear::Float(Matrix::new(&tensors.iter().collect::<Vec<_>>(), columns)?))
+    }
+
+    /// The same where they lie, if all are in formats that can be multiplied so.
+    fn blocks(
+        &self,
+        parts: &[(String, usize)],
+        columns: usize,
+    ) -> Result<Option<Blocks>, ModelError> {
+        let mut found = Vec::new();
+        for (name, rows) in parts {
+            let (kind, bytes) = self.gguf.span(name, &[*rows, columns])?;
+            match Format::of(kind).filter(|format| columns.is_multiple_of(format.block().0)) {
+                Some(format) => found.push((format, bytes)),
+                None => return Ok(None),
             }
-        })
+        }
+        Ok(Some(Blocks::new(found, columns)))
     }
 }

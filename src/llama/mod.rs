@@ -1,6 +1,7 @@
 //! The model: a Llama read from a GGUF file, and the engines that run it.
 
 mod attention;
+mod blocks;
 mod cache;
 pub mod config;
 pub mod convert;

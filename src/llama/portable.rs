@@ -6,10 +6,9 @@ mod layer;
 mod memory;
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use candle_core::quantized::{QMatMul, QTensor};
+use candle_core::quantized::QTensor;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -19,7 +18,6 @@ use super::config::{LlamaConfig, Rope};
 use super::error::ModelError;
 use super::gguf::Gguf;
 use super::linear::{Linear, Loader};
-use super::matrix::Matrix;
 use super::ops::{self, Heads};
 use super::{CacheRows, Forward, Memory, Want};
 use crate::chat::Cancel;
@@ -28,15 +26,15 @@ use layer::Layer;
 
 pub use super::linear::Precision;
 
-/// Multiplications between two looks at the wish to stop: about half a second
-/// on two slow and busy cores (a layer of 7B has 0.2 of these 4 a token).
-const LAYER_WORK: usize = 4_000_000_000;
+/// Multiplications between two looks at the wish to stop: a quarter of a second
+/// on two cores (a layer of 7B has 0.2 of these 20 a token).
+const LAYER_WORK: usize = 20_000_000_000;
 
 /// A Llama on the CPU, or some of its layers.
 pub struct Portable {
     config: LlamaConfig,
     /// Where the first layer is.
-    embedding: Option<Arc<QTensor>>,
+    embedding: Option<QTensor>,
     layers: Vec<Layer>,
     /// Where the last layer is.
     end: Option<End>,
@@ -49,7 +47,6 @@ pub struct Portable {
 /// From the hidden states after the last layer to logits.
 struct End {
     norm: Tensor,
-    /// Where the embedding is the output matrix too, they share their memory.
     output: Linear,
 }
 
@@ -87,17 +84,12 @@ impl Portable {
             range.clone().into_par_iter().map(|i| Layer::load(&load, &config, i)).collect();
         let layers = layers.into_iter().collect::<Result<Vec<_>, _>>()?;
         let (first, last) = (range.start == 0, range.end == config.layers);
-        let embedding = match first || (last && config.tied) {
-            true => Some(Arc::new(gguf.tensor("token_embd.weight", &[vocab, dim])?)),
+        let embedding = match first {
+            true => Some(gguf.tensor("token_embd.weight", &[vocab, dim])?),
             false => None,
         };
-        let output = || match (embedding.clone().filter(|_| config.tied), precision) {
-            (None, _) => load.linear(&[("output.weight".into(), vocab)], dim),
-            (Some(tied), Precision::Float) => Ok(Linear::Float(Matrix::new(&[&tied], dim)?)),
-            (Some(tied), Precision::Quantized) => {
-                Ok(Linear::Quantized(vec![QMatMul::QTensor(tied)]))
-            }
-        };
+        let output = if config.tied { "token_embd.weight" } else { "output.weight" };
+        let output = || load.linear(&[(output.into(), vocab)], dim);
         let end = match last {
             true => Some(End { norm: load.vector("output_norm.weight", dim)?, output: output()? }),
             false => None,
@@ -106,23 +98,15 @@ impl Portable {
             true => Some(load.vector("rope_freqs.weight", config.rope.dims / 2)?.to_vec1()?),
             false => None,
         };
-        // Where activations are rounded to 8 bits, 11 are enough for what they become.
+        // A large model's cache is large too, and 11 bits of a value are enough for it.
         let kind = match precision {
             Precision::Float => CacheType::F32,
-            Precision::Quantized => CacheType::F16,
+            Precision::Stored => CacheType::F16,
         };
         let heads = (config.kv_heads, config.head_dim);
         let cache = Cache::new(layers.len(), heads, config.context, kind);
         let fingerprint = fingerprint(gguf, precision, kind, range);
-        Ok(Self {
-            embedding: embedding.filter(|_| first),
-            layers,
-            end,
-            factors,
-            cache,
-            config,
-            fingerprint,
-        })
+        Ok(Self { embedding, layers, end, factors, cache, config, fingerprint })
     }
 
     /// The model's constants; `context` is the one in force.

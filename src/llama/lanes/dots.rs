@@ -12,59 +12,56 @@ pub(in super::super) const ROWS: usize = 8;
 /// Their sums with one row of values.
 pub(in super::super) type Sums = [[f32; LANES]; ROWS];
 
-/// Adds the products of `ROWS` rows of weights, one after the other in `w`,
-/// with rows of values, each `stride` after the one before: `R` rows by `X` at
-/// a time, so that their sums stay in registers.
+/// Adds the products of `ROWS` rows of weights with a row of values for each
+/// of the sums; all rows lie one after the other. `R` rows by `X` at a time, so
+/// that their sums stay in registers.
 #[inline(always)]
 pub(super) unsafe fn dots<V: Vector, const R: usize, const X: usize>(
     w: &[f32],
     x: &[f32],
-    stride: usize,
     sums: &mut [Sums],
 ) {
     let width = w.len() / ROWS;
-    assert!(width % LANES == 0 && x.len() >= (sums.len() - 1) * stride + width);
+    assert!(width.is_multiple_of(LANES) && x.len() == sums.len() * width);
     for row in (0..ROWS).step_by(R) {
         let w = &w[row * width..][..R * width];
         let (tiles, rest) = sums.as_chunks_mut::<X>();
-        let (x, after) = x.split_at(tiles.len() * X * stride.min(x.len()));
-        // SAFETY: the caller's promise, and lengths as asserted.
+        let (x, after) = x.split_at(tiles.len() * X * width);
+        // SAFETY: the caller's promise.
         unsafe {
-            for (i, sums) in tiles.iter_mut().enumerate() {
-                tile::<V, R, X>(w, x[i * X * stride..].as_ptr(), stride, row, sums);
+            for (x, sums) in x.chunks_exact(X * width).zip(tiles) {
+                tile::<V, R, X>(w, x, row, sums);
             }
-            for (i, sums) in rest.iter_mut().enumerate() {
-                let sums = std::array::from_mut(sums);
-                tile::<V, R, 1>(w, after[i * stride..].as_ptr(), stride, row, sums);
+            for (x, sums) in after.chunks_exact(width).zip(rest) {
+                tile::<V, R, 1>(w, x, row, std::array::from_mut(sums));
             }
         }
     }
 }
 
-/// `R` of the rows, from `row` on, times `X` rows of values from `x` on.
+/// `R` of the rows, from `row` on, times `X` rows of values.
 #[inline(always)]
 unsafe fn tile<V: Vector, const R: usize, const X: usize>(
     w: &[f32],
-    x: *const f32,
-    stride: usize,
+    x: &[f32],
     row: usize,
     sums: &mut [Sums; X],
 ) {
     let width = w.len() / R;
-    // SAFETY: the caller's promise: `X` rows of `width` values lie there.
+    assert!(x.len() == X * width && w.len() == R * width && width.is_multiple_of(LANES));
+    // SAFETY: the caller's promise; every place is within what was asserted.
     unsafe {
         let mut held = [[V::splat(0.0); R]; X];
         for (held, sums) in held.iter_mut().zip(&*sums) {
             held.iter_mut().zip(&sums[row..]).for_each(|(held, sum)| *held = V::load(sum));
         }
         for column in (0..width).step_by(LANES) {
-            let mut weights = [V::splat(0.0); R];
-            for (i, weights) in weights.iter_mut().enumerate() {
-                *weights = V::load(&*w.as_ptr().add(i * width + column).cast());
-            }
-            for (i, held) in held.iter_mut().enumerate() {
-                let x = V::load(&*x.add(i * stride + column).cast());
-                held.iter_mut().zip(weights).for_each(|(held, w)| *held = held.plus(w, x));
+            let at =
+                |rows: &[f32], i: usize| V::load(&*rows.as_ptr().add(i * width + column).cast());
+            let x: [V; X] = std::array::from_fn(|i| at(x, i));
+            for i in 0..R {
+                let w = at(w, i);
+                held.iter_mut().zip(x).for_each(|(held, x)| held[i] = held[i].plus(w, x));
             }
         }
         for (held, sums) in held.iter().zip(sums) {

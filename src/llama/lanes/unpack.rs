@@ -1,44 +1,84 @@
-//! Blocks of quantized weights to values: the formats of GGUF files that
-//! people download, as llama.cpp lays them out.
+//! Weights as GGUF files have them, to values: the formats that are downloaded,
+//! as llama.cpp lays them out.
 
-use std::array::from_fn;
+mod k;
+mod plain;
 
 use candle_core::quantized::GgmlDType;
 
+use super::dots::{ROWS, Sums};
 use super::vector::{LANES, Vector};
 
-/// How weights are quantized.
+/// How weights are written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Format {
+    F32,
+    F16,
+    BF16,
     Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q2K,
+    Q3K,
     Q4K,
     Q5K,
     Q6K,
-    Q8_0,
+}
+
+/// A block of weights: so many bytes, in which so many times `LANES` weights are.
+trait Block {
+    const BYTES: usize;
+    const RUNS: usize;
+
+    /// Gives the values of a block to `put`, in their order, `LANES` at a time and
+    /// numbered.
+    unsafe fn runs<V: Vector>(block: &[u8], put: impl FnMut(usize, V));
+}
+
+/// The same for every format, its block being `$block`.
+macro_rules! of_block {
+    ($format:expr, $block:ident => $result:expr) => {
+        of_block!($format, $block => $result,
+            F32: plain::F32, F16: plain::F16, BF16: plain::BF16, Q4_0: plain::Q4_0,
+            Q4_1: plain::Q4_1, Q5_0: plain::Q5_0, Q5_1: plain::Q5_1, Q8_0: plain::Q8_0,
+            Q2K: k::Q2, Q3K: k::Q3, Q4K: k::Q4, Q5K: k::Q5, Q6K: k::Q6)
+    };
+    ($format:expr, $block:ident => $result:expr, $($name:ident: $type:ty),*) => {
+        match $format {
+            $(Format::$name => {
+                type $block = $type;
+                $result
+            })*
+        }
+    };
 }
 
 impl Format {
     /// The format of a tensor, if it is one of these.
     pub(in super::super) fn of(kind: GgmlDType) -> Option<Self> {
         Some(match kind {
+            GgmlDType::F32 => Self::F32,
+            GgmlDType::F16 => Self::F16,
+            GgmlDType::BF16 => Self::BF16,
             GgmlDType::Q4_0 => Self::Q4_0,
+            GgmlDType::Q4_1 => Self::Q4_1,
+            GgmlDType::Q5_0 => Self::Q5_0,
+            GgmlDType::Q5_1 => Self::Q5_1,
+            GgmlDType::Q8_0 => Self::Q8_0,
+            GgmlDType::Q2K => Self::Q2K,
+            GgmlDType::Q3K => Self::Q3K,
             GgmlDType::Q4K => Self::Q4K,
             GgmlDType::Q5K => Self::Q5K,
             GgmlDType::Q6K => Self::Q6K,
-            GgmlDType::Q8_0 => Self::Q8_0,
-            _ => return None,
+            GgmlDType::Q8_1 | GgmlDType::Q8K => return None,
         })
     }
 
     /// Weights of a block, and its bytes.
     pub(in super::super) const fn block(self) -> (usize, usize) {
-        match self {
-            Self::Q4_0 => (32, 18),
-            Self::Q4K => (256, 144),
-            Self::Q5K => (256, 176),
-            Self::Q6K => (256, 210),
-            Self::Q8_0 => (32, 34),
-        }
+        of_block!(self, B => (B::RUNS * LANES, B::BYTES))
     }
 }
 
@@ -46,133 +86,89 @@ impl Format {
 #[inline(always)]
 pub(super) unsafe fn unpack<V: Vector>(format: Format, bytes: &[u8], to: &mut [f32]) {
     // SAFETY: the caller's promise.
-    unsafe {
-        match format {
-            Format::Q4_0 => each(bytes, to, |block, to| q4_0::<V>(block, to)),
-            Format::Q4K => each(bytes, to, |block, to| q4k::<V>(block, to)),
-            Format::Q5K => each(bytes, to, |block, to| q5k::<V>(block, to)),
-            Format::Q6K => each(bytes, to, |block, to| q6k::<V>(block, to)),
-            Format::Q8_0 => each(bytes, to, |block, to| q8_0::<V>(block, to)),
-        }
+    of_block!(format, B => unsafe { unpack_blocks::<B, V>(bytes, to) });
+}
+
+#[inline(always)]
+unsafe fn unpack_blocks<B: Block, V: Vector>(bytes: &[u8], to: &mut [f32]) {
+    let blocks = bytes.chunks_exact(B::BYTES);
+    for (block, to) in blocks.zip(to.chunks_exact_mut(B::RUNS * LANES)) {
+        let to = to.as_chunks_mut().0;
+        // SAFETY: the caller's promise.
+        unsafe { B::runs(block, |i, values: V| values.store(&mut to[i])) }
+    }
+}
+
+/// The products of up to `ROWS` rows of blocks with one row of values: what
+/// `unpack` and `dots` come to, without the values in between.
+#[inline(always)]
+pub(super) unsafe fn products<V: Vector>(format: Format, rows: &[u8], x: &[f32], sums: &mut Sums) {
+    // SAFETY: the caller's promise.
+    of_block!(format, B => unsafe { products_of_blocks::<B, V>(rows, x, sums) });
+}
+
+#[inline(always)]
+unsafe fn products_of_blocks<B: Block, V: Vector>(rows: &[u8], x: &[f32], sums: &mut Sums) {
+    let row = x.len() / (B::RUNS * LANES) * B::BYTES;
+    // Two rows at a time: additions to one are under way while the other's begin.
+    let (pairs, last) = sums[..ROWS.min(rows.len() / row)].as_chunks_mut::<2>();
+    let (paired, left) = rows.split_at(pairs.len() * 2 * row);
+    for (rows, sums) in paired.chunks_exact(2 * row).zip(pairs) {
+        let (first, second) = rows.split_at(row);
+        // SAFETY: the caller's promise.
+        unsafe { products_of_rows::<B, V, 2>([first, second], x, sums) }
+    }
+    for (row, sums) in left.chunks_exact(row).zip(last) {
+        // SAFETY: the caller's promise.
+        unsafe { products_of_rows::<B, V, 1>([row], x, std::array::from_mut(sums)) }
     }
 }
 
 #[inline(always)]
-fn each<const BYTES: usize, const VALUES: usize>(
-    bytes: &[u8],
-    to: &mut [f32],
-    put: impl Fn(&[u8; BYTES], &mut [f32; VALUES]),
+unsafe fn products_of_rows<B: Block, V: Vector, const R: usize>(
+    rows: [&[u8]; R],
+    x: &[f32],
+    sums: &mut [[f32; LANES]; R],
 ) {
-    let blocks = bytes.as_chunks().0;
-    blocks.iter().zip(to.as_chunks_mut().0).for_each(|(block, to)| put(block, to));
-}
-
-/// Writes `LANES` values `scale · quant + shift` from `at` on.
-#[inline(always)]
-unsafe fn put<V: Vector>(quants: [i8; LANES], scale: f32, shift: Option<f32>, to: &mut [f32]) {
     // SAFETY: the caller's promise.
     unsafe {
-        let values = V::whole(&quants).times(V::splat(scale));
-        let values = shift.map_or(values, |shift| values.sum(V::splat(shift)));
-        if let Some(to) = to.first_chunk_mut() {
-            values.store(to);
+        let mut held = [V::splat(0.0); R];
+        for (i, x) in x.chunks_exact(B::RUNS * LANES).enumerate() {
+            let x = x.as_chunks().0;
+            for (held, row) in held.iter_mut().zip(rows) {
+                let block = &row[i * B::BYTES..][..B::BYTES];
+                B::runs(block, |i, values: V| *held = held.plus(values, V::load(&x[i])));
+            }
         }
+        held.iter().zip(sums).for_each(|(held, sums)| held.store(sums));
     }
 }
 
-/// 4 bits each, 8 more than they mean: first the low halves of all bytes.
+/// `LANES` bytes from `at` on.
 #[inline(always)]
-unsafe fn q4_0<V: Vector>(block: &[u8; 18], to: &mut [f32; 32]) {
-    let (scale, quants) = (half(block, 0), &block[2..]);
+fn run(block: &[u8], at: usize) -> &[u8; LANES] {
+    block[at..].first_chunk().expect("blocks are whole")
+}
+
+/// What 4 bits can mean: `scale` times each of 16 numbers from `least` on.
+#[inline(always)]
+unsafe fn ladder<V: Vector>(least: i8, scale: V) -> V {
     // SAFETY: the caller's promise.
-    unsafe {
-        put::<V>(from_fn(|i| (quants[i] & 15) as i8 - 8), scale, None, to);
-        put::<V>(from_fn(|i| (quants[i] >> 4) as i8 - 8), scale, None, &mut to[16..]);
-    }
+    unsafe { scaled(std::array::from_fn(|i| least + i as i8), scale) }
 }
 
+/// Quants as values.
 #[inline(always)]
-unsafe fn q8_0<V: Vector>(block: &[u8; 34], to: &mut [f32; 32]) {
-    let (scale, quants) = (half(block, 0), &block[2..]);
+unsafe fn scaled<V: Vector>(quants: [i8; LANES], scale: V) -> V {
     // SAFETY: the caller's promise.
-    unsafe {
-        put::<V>(from_fn(|i| quants[i] as i8), scale, None, to);
-        put::<V>(from_fn(|i| quants[i + 16] as i8), scale, None, &mut to[16..]);
-    }
+    unsafe { V::whole(&quants).times(scale) }
 }
 
-/// 4 bits, a scale and a minimum of 6 bits for each 32.
+/// The f16 at `at`, everywhere.
 #[inline(always)]
-unsafe fn q4k<V: Vector>(block: &[u8; 144], to: &mut [f32; 256]) {
-    let (scales, quants) = (steps(block), &block[16..]);
-    for (i, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let (group, quants) = (i / 2, &quants[i / 4 * 32 + i % 2 * 16..][..16]);
-        let (scale, shift) = scales[group];
-        let up = group % 2 * 4;
-        // SAFETY: the caller's promise.
-        unsafe { put::<V>(from_fn(|i| (quants[i] >> up & 15) as i8), scale, Some(shift), to) }
-    }
-}
-
-/// As `q4k`, with a fifth bit for each elsewhere.
-#[inline(always)]
-unsafe fn q5k<V: Vector>(block: &[u8; 176], to: &mut [f32; 256]) {
-    let (scales, fifth, quants) = (steps(block), &block[16..48], &block[48..]);
-    for (i, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        let (group, quants) = (i / 2, &quants[i / 4 * 32 + i % 2 * 16..][..16]);
-        let fifth = &fifth[i % 2 * 16..][..16];
-        let (scale, shift) = scales[group];
-        let up = group % 2 * 4;
-        let quant = |i: usize| (quants[i] >> up & 15 | (fifth[i] >> group & 1) << 4) as i8;
-        // SAFETY: the caller's promise.
-        unsafe { put::<V>(from_fn(quant), scale, Some(shift), to) }
-    }
-}
-
-/// 4 bits and 2 elsewhere, 32 more than they mean; a scale of 8 bits for each 16.
-#[inline(always)]
-unsafe fn q6k<V: Vector>(block: &[u8; 210], to: &mut [f32; 256]) {
-    let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
-    let scale = half(block, 208);
-    for (i, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        // Half of the block, quarter of that half, half of that quarter.
-        let (part, quarter, side) = (i / 8, i / 2 % 4, i % 2 * 16);
-        let low = &low[part * 64 + quarter % 2 * 32 + side..][..16];
-        let high = &high[part * 32 + side..][..16];
-        let (up, down) = (quarter / 2 * 4, quarter * 2);
-        let quant = |i: usize| (low[i] >> up & 15 | (high[i] >> down & 3) << 4) as i8 - 32;
-        let scale = scale * f32::from(scales[i] as i8);
-        // SAFETY: the caller's promise.
-        unsafe { put::<V>(from_fn(quant), scale, None, to) }
-    }
-}
-
-/// For each 32 weights of a block of 256, what a quant is multiplied by and
-/// what is added: the block begins with two factors in f16, then 6 bits for
-/// each scale and each minimum.
-#[inline(always)]
-fn steps(block: &[u8]) -> [(f32, f32); 8] {
-    let (scale, minimum, bits) = (half(block, 0), half(block, 2), &block[4..16]);
-    from_fn(|i| {
-        let (by, less) = match i {
-            0..4 => (bits[i] & 63, bits[i + 4] & 63),
-            _ => (
-                bits[i + 4] & 15 | bits[i - 4] >> 6 << 4,
-                bits[i + 4] >> 4 | bits[i] >> 6 << 4,
-            ),
-        };
-        (scale * f32::from(by), -(minimum * f32::from(less)))
-    })
-}
-
-/// The f16 at `at`, which is finite: the exponent is moved by a product, exact
-/// for subnormal numbers too.
-#[inline(always)]
-fn half(block: &[u8], at: usize) -> f32 {
-    const EXPONENTS: f32 = f32::from_bits((127 + 112) << 23);
-    let bits = u32::from(u16::from_le_bytes([block[at], block[at + 1]]));
-    let size = f32::from_bits((bits & 0x7fff) << 13) * EXPONENTS;
-    f32::from_bits(size.to_bits() | (bits & 0x8000) << 16)
+unsafe fn half<V: Vector>(block: &[u8], at: usize) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { V::half(u16::from_le_bytes([block[at], block[at + 1]])) }
 }
 
 #[cfg(test)]
@@ -183,13 +179,27 @@ mod tests {
     use super::super::Level;
     use super::*;
 
+    const KINDS: [GgmlDType; 13] = [
+        GgmlDType::F32,
+        GgmlDType::F16,
+        GgmlDType::BF16,
+        GgmlDType::Q4_0,
+        GgmlDType::Q4_1,
+        GgmlDType::Q5_0,
+        GgmlDType::Q5_1,
+        GgmlDType::Q8_0,
+        GgmlDType::Q2K,
+        GgmlDType::Q3K,
+        GgmlDType::Q4K,
+        GgmlDType::Q5K,
+        GgmlDType::Q6K,
+    ];
+
     #[test]
     fn values_are_those_of_candle() {
         let values = (0..2048).map(|i| ((i * i) as f32 * 0.37).sin() * 3.0).collect::<Vec<_>>();
         let values = Tensor::from_vec(values, (2, 1024), &Device::Cpu).expect("a tensor");
-        for kind in
-            [GgmlDType::Q4_0, GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K, GgmlDType::Q8_0]
-        {
+        for kind in KINDS {
             let tensor = QTensor::quantize(&values, kind).expect("quantized");
             let wanted = tensor.dequantize(&Device::Cpu).expect("values");
             let wanted = wanted.flatten_all().and_then(|all| all.to_vec1::<f32>()).expect("values");
@@ -198,15 +208,17 @@ mod tests {
                 let format = Format::of(kind).expect("a format");
                 level.unpack(format, &tensor.data().expect("bytes"), &mut ours);
                 assert_eq!(ours, wanted, "{kind:?} {level:?}");
+                // Two rows, and one alone, times a row of values, in one go and by way of these.
+                let (x, mut sums) = (&wanted[..1024], [Sums::default(); 2]);
+                ours.resize(ROWS * 1024, 0.0);
+                level.dots(&ours, x, &mut sums[..1]);
+                let bytes = tensor.data().expect("bytes");
+                level.products(format, &bytes, x, &mut sums[1]);
+                assert_eq!(sums[0], sums[1], "{kind:?} {level:?}");
+                sums[1] = Sums::default();
+                level.products(format, &bytes[..bytes.len() / 2], x, &mut sums[1]);
+                assert_eq!(sums[0][0], sums[1][0], "{kind:?} {level:?}");
             }
-        }
-    }
-
-    #[test]
-    fn halves_are_exact() {
-        for bits in (0..0x7c00).chain(0x8000..0xfc00) {
-            let wanted = half::f16::from_bits(bits).to_f32();
-            assert_eq!(half(&bits.to_le_bytes(), 0).to_bits(), wanted.to_bits());
         }
     }
 }

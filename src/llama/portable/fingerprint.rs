@@ -10,11 +10,16 @@ use crate::llama::linear::Precision;
 
 /// The sources that decide what the cache holds, so that rows computed by
 /// other sources are never taken for these.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 17] = [
     include_str!("../attention.rs"),
+    include_str!("../blocks.rs"),
     include_str!("../cache.rs"),
     include_str!("../cache/panels.rs"),
     include_str!("../lanes.rs"),
+    include_str!("../lanes/dots.rs"),
+    include_str!("../lanes/unpack.rs"),
+    include_str!("../lanes/unpack/k.rs"),
+    include_str!("../lanes/unpack/plain.rs"),
     include_str!("../lanes/vector.rs"),
     include_str!("../linear.rs"),
     include_str!("../matrix.rs"),
@@ -38,6 +43,7 @@ pub(super) fn fingerprint(
         is_x86_feature_detected!("avx2"),
         is_x86_feature_detected!("fma"),
         is_x86_feature_detected!("avx512f"),
+        is_x86_feature_detected!("f16c"),
     ];
     #[cfg(not(target_arch = "x86_64"))]
     let processor = std::env::consts::ARCH;

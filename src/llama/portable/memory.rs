@@ -13,11 +13,7 @@ impl Portable {
         let layers: usize = self.layers.iter().map(layer).sum();
         let norm = dim * size_of::<f32>();
         let read = layers + self.end.as_ref().map_or(0, |end| end.output.bytes() + norm);
-        // Of an embedding in f32 that is the output matrix too there are two.
-        let output = self.end.as_ref().map(|end| &end.output);
-        let shared = self.config.tied && matches!(output, Some(super::Linear::Quantized(_)));
-        let embedding = self.embedding.as_ref().filter(|_| !shared);
-        let embedding = embedding.map_or(0, |embedding| embedding.storage_size_in_bytes());
+        let embedding = self.embedding.as_ref().map_or(0, |rows| rows.storage_size_in_bytes());
         let (cache, token) = self.cache.held_bytes();
         // Hidden states, twice, with what a layer makes of them at its widest.
         let attention = (heads + 2 * kv_heads) * head_dim + heads * head_dim;
