@@ -38,11 +38,15 @@ fn tools() -> Vec<ToolForm> {
     vec![ToolForm { name: "Calculator".into(), input: InputForm::Arithmetic }]
 }
 
+fn form() -> ReplyForm {
+    ReplyForm { lead: " ", tools: tools(), stop_lines: vec!["Observation:".into()] }
+}
+
 fn replies() -> Result<()> {
     let tiny = Tiny { layers: 1, vocab: 1024, context: 512, scale: 0.3, ..Tiny::default() };
     let mut local = Local::from_bytes(tiny.bytes(), None)?;
     let prompt = Prompt::from_iter([Segment::new(Origin::Frame, "<s>User: what?\nAssistant:")]);
-    let form = ReplyForm { tools: tools(), stop_lines: vec!["Observation:".into()] };
+    let form = form();
     let (mut names, mut longest, start) = (BTreeMap::new(), 0, Instant::now());
     for seed in 0..REPLIES {
         let sampling = Sampling { temperature: 2.0, seed, ..Sampling::default() };
@@ -81,11 +85,11 @@ fn masks() -> Result<()> {
     let start = Instant::now();
     let mut forms = Forms::new(tokenizer.clone())?;
     let vocabulary = start.elapsed();
-    forms.form(&tools(), 512)?;
+    forms.form(&form(), 512)?;
     let built = start.elapsed() - vocabulary;
     let start = Instant::now();
     for _ in 0..1000 {
-        forms.form(&tools(), 512)?;
+        forms.form(&form(), 512)?;
     }
     let copied = start.elapsed() / 1000;
     println!("{PIECES} pieces: {vocabulary:?}; the form: {built:?}, later {copied:?}");
@@ -95,7 +99,7 @@ fn masks() -> Result<()> {
         let mut random = Random(9);
         for _ in 0..200 {
             let text = format!(" {}", reply(&mut random));
-            let mut form = forms.form(&tools(), 512)?;
+            let mut form = forms.form(&form(), 512)?;
             for id in tokenizer.encode(&text, false, false) {
                 if form.forced().is_none() {
                     let start = Instant::now();

@@ -30,20 +30,11 @@ struct Store {
     }
 };
 
-template <class F, int NC, int MT, int W, int BLOCKS, bool AHEAD>
-__global__ __launch_bounds__(W * 32, BLOCKS) void direct_kernel(const uint8_t* w, Activations x,
+template <class F, int NT, int MT, int W, int BLOCKS>
+__global__ __launch_bounds__(W * 32, BLOCKS) void direct_kernel(const uint8_t* w, const uint4* x,
                                                                 float* y, int chunks, int columns) {
     Store store = {y, static_cast<int>(gridDim.x) * MT * 16, static_cast<int>(blockIdx.x) * MT * 16};
-    direct<F, NC, MT, W, AHEAD>(w, x, chunks, columns, [] {}, store);
-}
-
-template <class F, int NC, int MT, int W, int S>
-__global__ __launch_bounds__(W * 32) void bulk_kernel(const uint8_t* w, Activations x, float* y,
-                                                      int chunks, int columns) {
-#if __CUDA_ARCH__ >= 900
-    Store store = {y, static_cast<int>(gridDim.x) * MT * 16, static_cast<int>(blockIdx.x) * MT * 16};
-    bulk<F, NC, MT, W, S>(w, x, chunks, columns, [] {}, store);
-#endif
+    direct<F, NT, MT, W>(w, x, chunks, columns, [] {}, store);
 }
 
 // The ceiling: the same bytes, read and thrown away.
@@ -64,21 +55,19 @@ __global__ __launch_bounds__(512) void read_kernel(const uint8_t* w, size_t byte
     if (sum == 0x12345678) y[0] = 1.0f;
 }
 
-__global__ void quantize_kernel(const float* from, Activations x, int k) {
-    const int column = blockIdx.y, block = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
-    if (block * 32 < k)
-        quantize_block(x, k / 256, column, block,
-                       from[static_cast<size_t>(column) * k + block * 32 + threadIdx.x % 32]);
+__global__ void round_kernel(const float* from, uint4* x, int k) {
+    const int column = blockIdx.y, at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at < k) store(x, k / 32, column, at, from[static_cast<size_t>(column) * k + at]);
 }
 
-using Kernel = void (*)(const uint8_t*, Activations, float*, int, int);
+using Kernel = void (*)(const uint8_t*, const uint4*, float*, int, int);
 
 struct Variant {
     std::string name;
     Format format;
     int bytes, rows, threads, shared;
-    Kernel one, eight, sixteen;
-    Kernel kernel(int columns) const { return columns == 1 ? one : columns <= 8 ? eight : sixteen; }
+    Kernel eight, sixteen;
+    Kernel kernel(int columns) const { return columns <= 8 ? eight : sixteen; }
 };
 
 template <class F> Format format_of();
@@ -92,26 +81,17 @@ const char* NAMES[] = {"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"};
 std::vector<Variant> variants;
 
 void add(Variant v) {
-    for (Kernel kernel : {v.one, v.eight, v.sixteen})
+    for (Kernel kernel : {v.eight, v.sixteen})
         CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                    cudaFuncAttributeMaxDynamicSharedMemorySize, v.shared));
     variants.push_back(v);
 }
 
-template <class F, int MT, int W, int BLOCKS, bool AHEAD> void add_direct() {
+template <class F, int MT, int W, int BLOCKS> void add_direct() {
     char name[64];
-    snprintf(name, sizeof name, "%s direct%s mt%d w%d b%d", NAMES[format_of<F>()],
-             AHEAD ? "+1" : "", MT, W, BLOCKS);
+    snprintf(name, sizeof name, "%s mt%d w%d b%d", NAMES[format_of<F>()], MT, W, BLOCKS);
     add({name, format_of<F>(), F::BYTES, MT * 16, W * 32, sums_bytes(16, W),
-         direct_kernel<F, 1, MT, W, BLOCKS, AHEAD>, direct_kernel<F, 8, MT, W, BLOCKS, AHEAD>,
-         direct_kernel<F, 16, MT, W, BLOCKS, AHEAD>});
-}
-
-template <class F, int MT, int W, int S> void add_bulk() {
-    char name[64];
-    snprintf(name, sizeof name, "%s bulk mt%d w%d s%d", NAMES[format_of<F>()], MT, W, S);
-    add({name, format_of<F>(), F::BYTES, MT * 16, W * 32, W * S * MT * F::BYTES,
-         bulk_kernel<F, 1, MT, W, S>, bulk_kernel<F, 8, MT, W, S>, bulk_kernel<F, 16, MT, W, S>});
+         direct_kernel<F, 1, MT, W, BLOCKS>, direct_kernel<F, 2, MT, W, BLOCKS>});
 }
 
 struct Matrix {
@@ -123,7 +103,7 @@ const Matrix LAYER[] = {
 constexpr int LAYERS = 6, COLUMNS = 16, MOST_K = 28672, MOST_ROWS = 57344;
 
 cudaStream_t stream_;
-Activations x_;
+uint4* x_;
 float *input_, *y_;
 uint8_t* weights_;
 
@@ -174,32 +154,27 @@ float measure(const std::function<void()>& work) {
     return times[times.size() / 2];
 }
 
-void quantize(int k) {
-    quantize_kernel<<<dim3((k / 32 + 7) / 8, COLUMNS), 256, 0, stream_>>>(input_, x_, k);
+void round_activations(int k) {
+    round_kernel<<<dim3((k + 255) / 256, COLUMNS), 256, 0, stream_>>>(input_, x_, k);
     CHECK(cudaGetLastError());
 }
 
-// Relative error of sampled rows against the host in double, from the quantized
+// Relative error of sampled rows against the host in double, from the rounded
 // activations themselves; negative if a column's bits depend on how many there are.
 double check(const Variant& v, const Matrix& m, const std::vector<float>& input) {
     const int chunks = m.k / 256, tiles = m.rows / 16;
-    quantize(m.k);
-    std::vector<uint8_t> q(static_cast<size_t>(2) * m.k * 8);
-    std::vector<float> d(static_cast<size_t>(m.k) / 32 * 16), y(static_cast<size_t>(m.rows) * 16);
-    CHECK(cudaMemcpyAsync(q.data(), x_.q, q.size(), cudaMemcpyDeviceToHost, stream_));
-    CHECK(cudaMemcpyAsync(d.data(), x_.d, d.size() * 4, cudaMemcpyDeviceToHost, stream_));
+    round_activations(m.k);
+    std::vector<__half> x(static_cast<size_t>(m.k) * 16);
+    std::vector<float> y(static_cast<size_t>(m.rows) * 16);
+    CHECK(cudaMemcpyAsync(x.data(), x_, x.size() * 2, cudaMemcpyDeviceToHost, stream_));
     CHECK(cudaMemsetAsync(y_, 0xFF, y.size() * 4, stream_));
     launch(v, weights_, m, 16, true);
     CHECK(cudaMemcpyAsync(y.data(), y_, y.size() * 4, cudaMemcpyDeviceToHost, stream_));
     CHECK(cudaStreamSynchronize(stream_));
-    const auto place = [&](int column, int k) {
-        const size_t chunk = static_cast<size_t>(column / 8) * chunks + k / 256;
-        const size_t lane = (chunk * 4 + k / 64 % 4) * 32 + column % 8 * 4 + k % 16 / 4;
-        return lane * 16 + k / 32 % 2 * 8 + k / 16 % 2 * 4 + k % 4;
-    };
-    const auto scale = [&](int column, int k) {
-        const size_t chunk = static_cast<size_t>(column / 8) * chunks + k / 256;
-        return ((chunk * 4 + column % 8 / 2) * 4 + k / 64 % 4) * 4 + k / 32 % 2 * 2 + column % 2;
+    const auto element = [&](int column, int k) {
+        const size_t block = (static_cast<size_t>(column / 8) * chunks * 8 + k / 32) * 32;
+        const size_t lane = block + column % 8 * 4 + k % 16 / 4;
+        return static_cast<double>(__half2float(x[lane * 8 + k / 16 % 2 * 4 + k % 2 * 2 + k % 4 / 2]));
     };
     double wrong = 0, size = 0, coarse = 0;
     std::vector<uint8_t> tile(static_cast<size_t>(chunks) * v.bytes);
@@ -212,7 +187,7 @@ double check(const Variant& v, const Matrix& m, const std::vector<float>& input)
             for (int column = 0; column < 16; column++) {
                 double sum = 0, exact = 0;
                 for (int k = 0; k < m.k; k++) {
-                    sum += w[k] * static_cast<int8_t>(q[place(column, k)]) * d[scale(column, k)];
+                    sum += w[k] * element(column, k);
                     exact += w[k] * input[static_cast<size_t>(column) * m.k + k];
                 }
                 const double got = y[static_cast<size_t>(column) * m.rows + t * 16 + row];
@@ -233,35 +208,30 @@ double check(const Variant& v, const Matrix& m, const std::vector<float>& input)
             return -1;
         }
     }
-    printf("%-26s %-8s error %.1e, of 8-bit activations %.1e\n", v.name.c_str(), m.name,
+    printf("%-26s %-8s error %.1e, of activations %.1e\n", v.name.c_str(), m.name,
            std::sqrt(wrong / size), std::sqrt(coarse / size));
     return std::isfinite(wrong) ? std::sqrt(wrong / size) : -1;
 }
 
 void add_all(bool quick) {
-    add_direct<Q4_0, 1, 8, 4, false>();
-    add_bulk<Q4_0, 2, 8, 3>();
-    add_bulk<Q4_0, 4, 8, 2>();
+    add_direct<Q4_0, 2, 8, 2>();
+    add_direct<Q4_0, 1, 8, 4>();
+    add_direct<Q4_0, 4, 8, 1>();
     if (quick) return;
-    add_direct<Q4_0, 1, 4, 8, false>();
-    add_direct<Q4_0, 1, 8, 3, true>();
-    add_direct<Q4_0, 2, 8, 2, false>();
-    add_bulk<Q4_0, 1, 8, 3>();
-    add_bulk<Q4_0, 1, 8, 6>();
-    add_bulk<Q4_0, 1, 16, 3>();
-    add_bulk<Q4_0, 2, 8, 2>();
-    add_bulk<Q4_0, 2, 16, 2>();
-    add_bulk<Q4_0, 2, 4, 4>();
-    add_bulk<Q4_0, 2, 4, 2>();
-    add_bulk<Q4_0, 4, 4, 2>();
-    add_bulk<Q4_0, 4, 4, 4>();
-    add_bulk<Q4_0, 4, 8, 1>();
-    add_bulk<Q4_K, 2, 8, 3>();
-    add_bulk<Q4_K, 2, 8, 2>();
-    add_bulk<Q4_K, 4, 4, 2>();
-    add_bulk<Q5_K, 2, 8, 2>();
-    add_bulk<Q6_K, 2, 8, 2>();
-    add_bulk<Q8_0, 2, 8, 2>();
+    add_direct<Q4_0, 1, 8, 3>();
+    add_direct<Q4_0, 1, 8, 5>();
+    add_direct<Q4_0, 2, 8, 3>();
+    add_direct<Q4_0, 2, 4, 4>();
+    add_direct<Q4_0, 4, 4, 2>();
+    add_direct<Q4_K, 2, 8, 2>();
+    add_direct<Q4_K, 1, 8, 3>();
+    add_direct<Q4_K, 4, 8, 1>();
+    add_direct<Q5_K, 2, 8, 2>();
+    add_direct<Q5_K, 1, 8, 3>();
+    add_direct<Q6_K, 2, 8, 2>();
+    add_direct<Q6_K, 1, 8, 3>();
+    add_direct<Q8_0, 2, 8, 2>();
+    add_direct<Q8_0, 1, 8, 3>();
 }
 
 int main(int argc, char** argv) {
@@ -282,9 +252,7 @@ int main(int argc, char** argv) {
     CHECK(cudaMalloc(&weights_, layer_most * LAYERS));
     CHECK(cudaMalloc(&input_, static_cast<size_t>(COLUMNS) * MOST_K * 4));
     CHECK(cudaMalloc(&y_, static_cast<size_t>(COLUMNS) * MOST_ROWS * 4));
-    CHECK(cudaMalloc(&x_.q, static_cast<size_t>(COLUMNS) * MOST_K));
-    CHECK(cudaMalloc(&x_.d, static_cast<size_t>(COLUMNS) * MOST_K / 8));
-    CHECK(cudaMalloc(&x_.s, static_cast<size_t>(COLUMNS) * MOST_K / 8));
+    CHECK(cudaMalloc(&x_, static_cast<size_t>(COLUMNS) * MOST_K * 2));
     std::vector<float> input(static_cast<size_t>(COLUMNS) * MOST_K);
     for (size_t i = 0; i < input.size(); i++) input[i] = hash(i) / 4294967296.0f * 2 - 1;
     CHECK(cudaMemcpy(input_, input.data(), input.size() * 4, cudaMemcpyHostToDevice));
@@ -313,8 +281,8 @@ int main(int argc, char** argv) {
         }
         for (const Matrix& m : {LAYER[1], LAYER[3]}) {
             const double error = check(v, m, input);
-            // The sums themselves are rounded to 24 bits, 1,000 times.
-            good &= error >= 0 && error < 1e-5;
+            // A weight is rounded to 11 bits when it is multiplied.
+            good &= error >= 0 && error < 1e-3;
         }
     }
     printf(good ? "all variants agree with the host\n" : "WRONG RESULTS\n");

@@ -1,18 +1,19 @@
-// The kernels of a forward pass over 1 to 16 new tokens.
+// The kernels of a forward pass.
 //
-// A layer is six launches: queries, keys and values with rotation and cache
-// write; attention in pieces; the pieces joined; output with residual; gate and up
-// with SiLU; down with residual. A norm costs no launch: what writes the residual
-// stream also writes it times the next norm's weights, in 8 bits, with the sum of
-// squares of its 32 rows, and what reads that divides by the root of their mean at
-// its end, which is the same because a product is linear.
-#include "attention.cuh"
+// A layer of a pass over 1 to 16 new tokens is six launches: queries, keys and values
+// with rotation and cache write; attention in pieces; the pieces joined; output with
+// residual; gate and up with SiLU; down with residual. A norm costs no launch: what
+// writes the residual stream also writes it times the next norm's weights, with the
+// sum of squares of its 32 rows, and what reads that divides by the root of their
+// mean at its end, which is the same because a product is linear. More tokens take
+// the same steps in kernels named wide.
+#include "wide.cuh"
 
 struct Product {
     const uint8_t* weights;
-    Activations x;
+    const uint4* x;
     const State* state;
-    int chunks;
+    int chunks, rows;
 };
 
 // Sums of squares `(columns, parts)` of a row's `dim` elements.
@@ -34,13 +35,13 @@ struct Heads {
 struct Residual {
     float* hidden;
     const float* weight;
-    Activations x;
+    uint4* x;
     float* squares;
     int dim, chunks;
 };
 
 struct Inner {
-    Activations x;
+    uint4* x;
     int chunks;
 };
 
@@ -49,60 +50,86 @@ struct Logits {
     int vocab;
 };
 
-// Warps, stages and tiles of 16 rows for each block; the host knows them too.
-constexpr int WARPS = 8, STAGES = 2, TILES = 2;
-constexpr int INNER_WARPS = 4, INNER_TILES = 4;
-static_assert(STAGES > 0 && INNER_TILES == 4, "32 rows of the gate, 32 of up");
+// Warps and tiles of 16 rows for each block; the host knows them too.
+constexpr int WARPS = 8, TILES = 2;
+static_assert(TILES == 2, "32 rows make a part of the squares, 16 of the gate and 16 of up a block");
 
-template <class F, int NC, int MT, int W, class Prepare, class Emit>
-__device__ inline void product(const Product& p, int columns, Prepare prepare, Emit emit) {
-#if __CUDA_ARCH__ >= 900
-    bulk<F, NC, MT, W, STAGES>(p.weights, p.x, p.chunks, columns, prepare, emit);
-#else
-    direct<F, NC, MT, W, false>(p.weights, p.x, p.chunks, columns, prepare, emit);
-#endif
-}
-
-// 1 / root mean square of each column, into shared memory.
+// 1 / root mean square of each column from `first` on, into shared memory.
 template <int W>
-__device__ inline void inverse_rms(float* inverse, const Norm& norm, int columns) {
+__device__ inline void inverse_rms(float* inverse, const Norm& norm, int first, int columns) {
     const int lane = threadIdx.x % 32;
     for (int column = threadIdx.x / 32; column < columns; column += W) {
+        const float* squares = norm.squares + static_cast<size_t>(first + column) * norm.parts;
         float sum = 0.0f;
-        for (int i = lane; i < norm.parts; i += 32) sum += norm.squares[column * norm.parts + i];
+#pragma unroll 8
+        for (int i = lane; i < norm.parts; i += 32) sum += squares[i];
         for (int i = 16; i > 0; i /= 2) sum += __shfl_xor_sync(~0u, sum, i);
         if (lane == 0) inverse[column] = 1.0f / sqrtf(sum / norm.dim + norm.eps);
     }
 }
 
-template <class F, int NC>
+// Turns an element of a head by its position and writes it to the queries or to
+// the cache; `other` is the element beside it in its pair.
+__device__ inline void write_head(const Heads& to, int length, int column, int row, float value,
+                                  float other) {
+    const int at = to.first + row, head = at / to.head_dim, element = at % to.head_dim;
+    const int pair = element / 2, position = length + column;
+    float turned = value;
+    if (head < to.heads + to.kv_heads && pair < to.pairs) {
+        const float2 turn = to.turns[static_cast<size_t>(position) * to.pairs + pair];
+        turned = element % 2 ? fmaf(other, turn.y, value * turn.x)
+                             : fmaf(-other, turn.y, value * turn.x);
+    }
+    const __half half = __float2half_rn(turned);
+    if (head < to.heads) {
+        to.q[(static_cast<size_t>(column) * to.heads + head) * to.head_dim + element] = half;
+    } else {
+        const int kv = (head - to.heads) % to.kv_heads;
+        __half* cache = head < to.heads + to.kv_heads ? to.k : to.v;
+        cache[(static_cast<size_t>(kv) * to.context + position) * to.head_dim + element] = half;
+    }
+}
+
+__device__ inline float silu(float x) { return x / (1.0f + expf(-x)); }
+
+template <class F, int NT>
 __device__ inline void heads(const Product& p, const Norm& norm, const Heads& to) {
     __shared__ float inverse[16];
     const State state = *p.state;
-    const auto emit = [&](int m, int column, int row, float sum, bool valid) {
-        const float value = sum * inverse[column];
-        const float other = __shfl_xor_sync(~0u, value, 1);
-        if (!valid) return;
-        int at = to.first + (blockIdx.x * TILES + m) * 16 + row;
-        const int head = at / to.head_dim, element = at % to.head_dim, pair = element / 2;
-        const int position = state.length + column;
-        float turned = value;
-        if (head < to.heads + to.kv_heads && pair < to.pairs) {
-            const float2 turn = to.turns[static_cast<size_t>(position) * to.pairs + pair];
-            turned = element % 2 ? fmaf(other, turn.y, value * turn.x)
-                                 : fmaf(-other, turn.y, value * turn.x);
-        }
-        const __half half = __float2half_rn(turned);
-        if (head < to.heads) {
-            to.q[(static_cast<size_t>(column) * to.heads + head) * to.head_dim + element] = half;
-        } else {
-            const int kv = (head - to.heads) % to.kv_heads;
-            __half* cache = head < to.heads + to.kv_heads ? to.k : to.v;
-            cache[(static_cast<size_t>(kv) * to.context + position) * to.head_dim + element] = half;
-        }
-    };
-    product<F, NC, TILES, WARPS>(p, state.columns,
-                                 [&] { inverse_rms<WARPS>(inverse, norm, state.columns); }, emit);
+    direct<F, NT, TILES, WARPS>(
+        p.weights, p.x, p.chunks, state.columns,
+        [&] { inverse_rms<WARPS>(inverse, norm, 0, state.columns); },
+        [&](int m, int column, int row, float sum, bool valid) {
+            const float value = sum * inverse[column];
+            const float other = __shfl_xor_sync(~0u, value, 1);
+            const int at = (blockIdx.x * TILES + m) * 16 + row;
+            if (valid) write_head(to, state.length, column, at, value, other);
+        });
+}
+
+template <class F>
+__device__ inline void heads_wide(const Product& p, const Norm& norm, const Heads& to) {
+    __shared__ float inverse[WIDE];
+    const State state = *p.state;
+    const int base = blockIdx.x * WIDE, columns = min(WIDE, state.columns - base);
+    if (columns <= 0) return;
+    wide<F>(p.weights, p.x, p.chunks, p.rows,
+            [&] { inverse_rms<WIDE_WARPS>(inverse, norm, base, columns); },
+            [&](int tile, const float(&acc)[2][WIDE / 8][4]) {
+                const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+                for (int n = 0; n < WIDE / 8; n++)
+#pragma unroll
+                    for (int i = 0; i < 8; i++) {
+                        const int column = n * 8 + 2 * t + i % 2;
+                        const float value = acc[i / 4][n][i % 4] * inverse[min(column, columns - 1)];
+                        // Rows g and g ^ 1.
+                        const float other = __shfl_xor_sync(~0u, value, 4);
+                        const int row = (tile + i / 4) * 16 + g + i % 4 / 2 * 8;
+                        if (column < columns)
+                            write_head(to, state.length, base + column, row, value, other);
+                    }
+            });
 }
 
 // Adds 32 rows to the residual stream, and prepares the next norm's product.
@@ -113,46 +140,102 @@ __device__ inline void add_residual(const Residual& to, int block, int column, f
     *hidden = x;
     float square = x * x;
     for (int i = 16; i > 0; i /= 2) square += __shfl_xor_sync(~0u, square, i);
-    if (lane == 0) to.squares[column * (to.dim / 32) + block] = square;
-    quantize_block(to.x, to.chunks, column, block, x * to.weight[row]);
+    if (lane == 0) to.squares[static_cast<size_t>(column) * (to.dim / 32) + block] = square;
+    store(to.x, to.chunks * 8, column, row, x * to.weight[row]);
 }
 
-template <class F, int NC>
+template <class F, int NT>
 __device__ inline void residual(const Product& p, const Residual& to) {
     __shared__ float rows[16][TILES * 16 + 1];
     const int columns = p.state->columns;
-    product<F, NC, TILES, WARPS>(p, columns, [] {},
-                                 [&](int m, int column, int row, float sum, bool valid) {
-                                     if (valid) rows[column][m * 16 + row] = sum;
-                                 });
+    direct<F, NT, TILES, WARPS>(p.weights, p.x, p.chunks, columns, [] {},
+                                [&](int m, int column, int row, float sum, bool valid) {
+                                    if (valid) rows[column][m * 16 + row] = sum;
+                                });
     __syncthreads();
     for (int column = threadIdx.x / 32; column < columns; column += WARPS)
         add_residual(to, blockIdx.x, column, rows[column][threadIdx.x % 32]);
 }
 
-// 32 rows of the gate, then the same of up, make 32 rows of SiLU(gate) * up.
-template <class F, int NC>
+template <class F>
+__device__ inline void residual_wide(const Product& p, const Residual& to) {
+    const int base = blockIdx.x * WIDE, columns = p.state->columns;
+    if (base >= columns) return;
+    wide<F>(p.weights, p.x, p.chunks, p.rows, [] {},
+            [&](int tile, const float(&acc)[2][WIDE / 8][4]) {
+                const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+                for (int n = 0; n < WIDE / 8; n++)
+#pragma unroll
+                    for (int j = 0; j < 2; j++) {
+                        const int column = base + n * 8 + 2 * t + j;
+                        float square = 0.0f;
+#pragma unroll
+                        for (int i = 0; i < 4; i++) {
+                            const int row = tile * 16 + g + i * 8;
+                            if (column >= columns) continue;
+                            float* hidden = to.hidden + static_cast<size_t>(column) * to.dim + row;
+                            const float x = *hidden + acc[i / 2][n][i % 2 * 2 + j];
+                            *hidden = x;
+                            square += x * x;
+                            store(to.x, to.chunks * 8, column, row, x * to.weight[row]);
+                        }
+                        for (int i = 4; i < 32; i *= 2) square += __shfl_xor_sync(~0u, square, i);
+                        if (g == 0 && column < columns)
+                            to.squares[static_cast<size_t>(column) * (to.dim / 32) + tile / 2] = square;
+                    }
+            });
+}
+
+// 16 rows of the gate, then the same of up, make 16 rows of SiLU(gate) * up.
+template <class F, int NT>
 __device__ inline void inner(const Product& p, const Norm& norm, const Inner& to) {
-    __shared__ float rows[16][INNER_TILES * 16 + 1], inverse[16];
-    const int columns = p.state->columns, lane = threadIdx.x % 32;
-    product<F, NC, INNER_TILES, INNER_WARPS>(
-        p, columns, [&] { inverse_rms<INNER_WARPS>(inverse, norm, columns); },
+    __shared__ float rows[16][TILES * 16 + 1], inverse[16];
+    const int columns = p.state->columns;
+    direct<F, NT, TILES, WARPS>(
+        p.weights, p.x, p.chunks, columns, [&] { inverse_rms<WARPS>(inverse, norm, 0, columns); },
         [&](int m, int column, int row, float sum, bool valid) {
             if (valid) rows[column][m * 16 + row] = sum * inverse[column];
         });
     __syncthreads();
-    for (int column = threadIdx.x / 32; column < columns; column += INNER_WARPS) {
-        const float gate = rows[column][lane], up = rows[column][32 + lane];
-        quantize_block(to.x, to.chunks, column, blockIdx.x, gate / (1.0f + expf(-gate)) * up);
+    for (int i = threadIdx.x; i < columns * 16; i += WARPS * 32) {
+        const int column = i / 16, row = i % 16;
+        const float value = silu(rows[column][row]) * rows[column][16 + row];
+        store(to.x, to.chunks * 8, column, blockIdx.x * 16 + row, value);
     }
 }
 
-template <class F, int NC>
+template <class F>
+__device__ inline void inner_wide(const Product& p, const Norm& norm, const Inner& to) {
+    __shared__ float inverse[WIDE];
+    const int base = blockIdx.x * WIDE, columns = min(WIDE, p.state->columns - base);
+    if (columns <= 0) return;
+    wide<F>(p.weights, p.x, p.chunks, p.rows,
+            [&] { inverse_rms<WIDE_WARPS>(inverse, norm, base, columns); },
+            [&](int tile, const float(&acc)[2][WIDE / 8][4]) {
+                const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+                for (int n = 0; n < WIDE / 8; n++)
+#pragma unroll
+                    for (int i = 0; i < 4; i++) {
+                        const int column = n * 8 + 2 * t + i % 2;
+                        if (column >= columns) continue;
+                        const float gate = acc[0][n][i] * inverse[column];
+                        const float value = silu(gate) * (acc[1][n][i] * inverse[column]);
+                        store(to.x, to.chunks * 8, base + column, tile * 8 + g + i / 2 * 8, value);
+                    }
+            });
+}
+
+// Of up to 16 columns from `first` on.
+template <class F, int NT>
 __device__ inline void logits(const Product& p, const Norm& norm, const Logits& to) {
     __shared__ float inverse[16];
-    const int columns = p.state->columns;
-    product<F, NC, TILES, WARPS>(
-        p, columns, [&] { inverse_rms<WARPS>(inverse, norm, columns); },
+    const State state = *p.state;
+    const int columns = min(state.columns - state.first, NT * 8);
+    direct<F, NT, TILES, WARPS>(
+        p.weights, p.x + static_cast<size_t>(state.first / 8) * p.chunks * 8 * 32, p.chunks, columns,
+        [&] { inverse_rms<WARPS>(inverse, norm, state.first, columns); },
         [&](int m, int column, int row, float sum, bool valid) {
             const int id = (blockIdx.x * TILES + m) * 16 + row;
             if (valid && id < to.vocab)
@@ -160,35 +243,35 @@ __device__ inline void logits(const Product& p, const Norm& norm, const Logits& 
         });
 }
 
-#define KERNELS(F, NC)                                                                          \
-    extern "C" __global__ __launch_bounds__(WARPS * 32) void heads_##F##_##NC(Product p, Norm n, \
-                                                                              Heads to) {       \
-        heads<F, NC>(p, n, to);                                                                 \
-    }                                                                                           \
-    extern "C" __global__ __launch_bounds__(WARPS * 32) void residual_##F##_##NC(Product p,     \
-                                                                                 Residual to) { \
-        residual<F, NC>(p, to);                                                                 \
-    }                                                                                           \
-    extern "C" __global__ __launch_bounds__(INNER_WARPS * 32) void inner_##F##_##NC(            \
-        Product p, Norm n, Inner to) {                                                          \
-        inner<F, NC>(p, n, to);                                                                 \
-    }                                                                                           \
-    extern "C" __global__ __launch_bounds__(WARPS * 32) void logits_##F##_##NC(Product p, Norm n, \
-                                                                               Logits to) {     \
-        logits<F, NC>(p, n, to);                                                                \
-    }
-#define FORMAT(F) KERNELS(F, 1) KERNELS(F, 8) KERNELS(F, 16)
+#define NARROW extern "C" __global__ __launch_bounds__(WARPS * 32, 2) void
+// Two of these do not have the registers to share a multiprocessor.
+#define ALONE extern "C" __global__ __launch_bounds__(WARPS * 32) void
+#define KERNELS(F, NC)                                                                         \
+    NARROW heads_##F##_##NC(Product p, Norm n, Heads to) { heads<F, NC / 8>(p, n, to); }       \
+    NARROW residual_##F##_##NC(Product p, Residual to) { residual<F, NC / 8>(p, to); }         \
+    NARROW inner_##F##_##NC(Product p, Norm n, Inner to) { inner<F, NC / 8>(p, n, to); }       \
+    ALONE logits_##F##_##NC(Product p, Norm n, Logits to) { logits<F, NC / 8>(p, n, to); }
+#define WIDELY extern "C" __global__ __launch_bounds__(WIDE_WARPS * 32, 2) void
+#define FORMAT(F)                                                                       \
+    KERNELS(F, 8)                                                                       \
+    KERNELS(F, 16)                                                                      \
+    WIDELY heads_##F##_wide(Product p, Norm n, Heads to) { heads_wide<F>(p, n, to); }   \
+    WIDELY residual_##F##_wide(Product p, Residual to) { residual_wide<F>(p, to); }     \
+    WIDELY inner_##F##_wide(Product p, Norm n, Inner to) { inner_wide<F>(p, n, to); }
 FORMAT(Q4_0)
 FORMAT(Q4_K)
 FORMAT(Q5_K)
 FORMAT(Q6_K)
 FORMAT(Q8_0)
 
-#define HEADS(D)                                                                                 \
-    extern "C" __global__ __launch_bounds__(128) void attend_##D(Attention p) { attend<D>(p); }  \
-    extern "C" __global__ __launch_bounds__(D) void join_##D(Attention p, Activations x,         \
-                                                             int chunks) {                       \
-        join<D>(p, x, chunks);                                                                   \
+#define HEADS(D)                                                                                  \
+    extern "C" __global__ __launch_bounds__(128) void attend_##D(Attention p) { attend<D>(p); }   \
+    extern "C" __global__ __launch_bounds__(D) void join_##D(Attention p, uint4* x, int chunks) { \
+        join<D>(p, x, chunks);                                                                    \
+    }                                                                                             \
+    extern "C" __global__ __launch_bounds__(128) void attend_wide_##D(Attention p, uint4* x,      \
+                                                                      int chunks) {               \
+        attend_wide<D>(p, x, chunks);                                                             \
     }
 HEADS(32)
 HEADS(64)

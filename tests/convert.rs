@@ -15,7 +15,7 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::llama::{Cache, Llama, LlamaConfig};
 use folder::{Folder, reorder, their_name};
 use llama_agent::chat::Cancel;
-use llama_agent::llama::convert::{ConvertError, Target, quantize};
+use llama_agent::llama::convert::{Conversion, ConvertError, Target};
 use llama_agent::llama::{Forward, Gguf, Portable, Want};
 use serde_json::json;
 use support::Random;
@@ -231,7 +231,8 @@ fn stopped_anywhere_it_leaves_nothing() {
     for after in [0, 1, 7] {
         let cancel = Cancel::new();
         let mut seen = 0;
-        let result = quantize(folder.path(), Target::Q4K, &output, &cancel, &mut |progress| {
+        let conversion = Conversion::plan(folder.path(), Target::Q4K).unwrap();
+        let result = conversion.write(&output, &cancel, &mut |progress| {
             assert!(progress.done < progress.total);
             if seen == after {
                 cancel.ask();

@@ -13,8 +13,9 @@ use support::{Random, Tiny};
 /// Formats that the kernels multiply.
 const KINDS: [GgmlDType; 5] =
     [GgmlDType::Q4_0, GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K, GgmlDType::Q8_0];
-/// ‖ours - reference‖ / ‖reference‖ over all rows: activations have 8 bits.
-const TOLERANCE: f32 = 2e-2;
+/// ‖ours - reference‖ / ‖reference‖ of any row. Weights and activations are rounded to
+/// 11 bits as they are multiplied, keys and values as they are kept.
+const TOLERANCE: f32 = 1e-2;
 
 fn tiny(kind: GgmlDType) -> Tiny {
     Tiny {
@@ -67,34 +68,41 @@ fn logits_are_those_of_the_portable_engine() {
         let gguf = Gguf::from_bytes(tiny.rounded_bytes()).expect("a model");
         let mut portable = Portable::with_precision(&gguf, None, Precision::Float).expect("one");
         let tokens = tokens(200, tiny.vocab);
-        let (ours, reference) = (rows(&mut cuda, &tokens, 1), rows(&mut portable, &tokens, 50));
-        let (mut worst, mut skipped) = (0f32, 0);
-        let (mut distances, mut sizes) = (0f32, 0f32);
-        let mut pairs = Vec::new();
-        for (ours, reference) in ours.chunks(tiny.vocab).zip(reference.chunks(tiny.vocab)) {
-            let distance: f32 = ours.iter().zip(reference).map(|(a, b)| (a - b).powi(2)).sum();
-            let size: f32 = reference.iter().map(|b| b * b).sum();
-            let furthest = ours.iter().zip(reference).map(|(a, b)| (a - b).abs());
-            pairs.push((best(ours).0, best(reference), furthest.fold(0f32, f32::max)));
-            worst = worst.max((distance / size).sqrt());
-            distances += distance;
-            sizes += size;
+        let reference = rows(&mut portable, &tokens, 50);
+        // One at a time, and all in a wide pass.
+        for pieces in [1, 200] {
+            let ours = rows(&mut cuda, &tokens, pieces);
+            agree(kind, pieces, &ours, &reference, tiny.vocab);
         }
-        let error = pairs.iter().map(|pair| pair.2).fold(0f32, f32::max);
-        for (ours, (reference, margin), _) in &pairs {
-            if *margin <= 2.0 * error {
-                skipped += 1;
-            } else {
-                assert_eq!(ours, reference, "{kind:?}");
-            }
-        }
-        let relative = (distances / sizes).sqrt();
-        println!(
-            "{kind:?}: relative error {relative:.1e}, of the worst row {worst:.1e}, {skipped} of \
-             200 near ties skipped"
-        );
-        assert!(relative < TOLERANCE, "{kind:?}: {relative}");
     }
+}
+
+fn agree(kind: GgmlDType, pieces: usize, ours: &[f32], reference: &[f32], vocab: usize) {
+    let (mut worst, mut skipped) = (0f32, 0);
+    let mut pairs = Vec::new();
+    for (ours, reference) in ours.chunks(vocab).zip(reference.chunks(vocab)) {
+        assert!(ours.iter().all(|logit| logit.is_finite()), "{kind:?}");
+        let distance: f32 = ours.iter().zip(reference).map(|(a, b)| (a - b).powi(2)).sum();
+        let size: f32 = reference.iter().map(|b| b * b).sum();
+        let furthest = ours.iter().zip(reference).map(|(a, b)| (a - b).abs());
+        pairs.push((best(ours).0, best(reference), furthest.fold(0f32, f32::max)));
+        worst = worst.max((distance / size).sqrt());
+    }
+    let error = pairs.iter().map(|pair| pair.2).fold(0f32, f32::max);
+    for (ours, (reference, margin), _) in &pairs {
+        if *margin <= 2.0 * error {
+            skipped += 1;
+        } else {
+            assert_eq!(ours, reference, "{kind:?}");
+        }
+    }
+    println!(
+        "{kind:?} by {pieces}: relative error of the worst row {worst:.1e}, {skipped} of {} near \
+         ties skipped",
+        pairs.len()
+    );
+    assert!(worst < TOLERANCE, "{kind:?} by {pieces}: {worst}");
+    assert!(skipped < pairs.len() / 2, "{kind:?} by {pieces}: {skipped} near ties");
 }
 
 #[test]
@@ -104,11 +112,15 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
         let Some(mut cuda) = engine(&tiny) else { return };
         let tokens = tokens(150, tiny.vocab);
         let alone = rows(&mut cuda, &tokens, 1);
-        for pieces in (2..=16).chain([17, 40, 150]) {
+        for pieces in (2..=16).chain([17, 40]) {
             let together = rows(&mut cuda, &tokens, pieces);
             let same = alone.iter().zip(&together).all(|(a, b)| a.to_bits() == b.to_bits());
             assert!(same, "{kind:?}: rows differ when {pieces} are processed together");
         }
+        // Wide passes have bits of their own, the same for any number of columns.
+        let (whole, halves) = (rows(&mut cuda, &tokens, 150), rows(&mut cuda, &tokens, 75));
+        let same = whole.iter().zip(&halves).all(|(a, b)| a.to_bits() == b.to_bits());
+        assert!(same, "{kind:?}: rows of wide passes differ");
     }
 }
 
@@ -117,14 +129,14 @@ fn a_cache_comes_back_as_it_was() {
     let tiny = tiny(GgmlDType::Q4_0);
     let Some(mut cuda) = engine(&tiny) else { return };
     let tokens = tokens(100, tiny.vocab);
-    let whole = rows(&mut cuda, &tokens, 100);
+    let whole = rows(&mut cuda, &tokens, 10);
     let saved = cuda.export(70).expect("rows");
     rows(&mut cuda, &tokens[30..], 16);
     cuda.import(&saved).expect("the rows fit");
     assert_eq!(cuda.len(), 70);
     let rest = cuda.forward(&tokens[70..], Want::All, &Cancel::new()).expect("a pass");
     assert!(rest.expect("not cancelled") == whole[70 * tiny.vocab..]);
-    cuda.truncate(50);
-    let last = cuda.forward(&tokens[50..], Want::Last, &Cancel::new()).expect("a pass");
+    cuda.truncate(60);
+    let last = cuda.forward(&tokens[60..], Want::Last, &Cancel::new()).expect("a pass");
     assert!(last.expect("not cancelled") == whole[99 * tiny.vocab..]);
 }

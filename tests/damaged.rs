@@ -5,7 +5,7 @@ mod support;
 
 use candle_core::quantized::gguf_file::Value;
 use llama_agent::chat::{Cancel, Origin, Prompt, ReplyForm, Sampling, Segment};
-use llama_agent::llama::ModelError;
+use llama_agent::llama::{Gguf, Header, LlamaConfig, ModelError};
 use llama_agent::llm::local::Local;
 use llama_agent::llm::{Llm, Request};
 use proptest::prelude::*;
@@ -188,4 +188,24 @@ proptest! {
         bytes.truncate(length % bytes.len());
         survive(bytes)?;
     }
+}
+
+#[test]
+fn a_header_is_read_from_the_first_bytes_alone() {
+    let bytes = Tiny::default().bytes();
+    let (whole, length) = (Gguf::from_bytes(bytes.clone()).unwrap(), bytes.len() as u64);
+    let read = |end: usize| Header::from_beginning(&bytes[..end], length);
+    let found = (0..bytes.len()).step_by(61).find(|end| read(*end).unwrap().is_some());
+    let end = found.expect("a header");
+    assert!(end < bytes.len() / 10, "{end} of {}", bytes.len());
+    let header = read(end).unwrap().expect("a header");
+    assert_eq!(header.size(), whole.size());
+    let config = LlamaConfig::from_gguf(&header).unwrap();
+    assert_eq!(config, LlamaConfig::from_gguf(&whole).unwrap());
+    // A file that is shorter than its header says is damaged, however much of it is here.
+    assert!(matches!(Header::from_beginning(&bytes[..end], 5000), Err(ModelError::Damaged(_))));
+    let cut = Header::from_beginning(&bytes[..end], length - 1000);
+    assert!(matches!(cut, Err(ModelError::Damaged(_))));
+    let other = Header::from_beginning(b"PK\x03\x04", length);
+    assert!(matches!(other, Err(ModelError::NotGguf(_))));
 }

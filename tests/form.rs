@@ -37,6 +37,10 @@ fn tools() -> Vec<ToolForm> {
     ]
 }
 
+fn form(tools: Vec<ToolForm>) -> ReplyForm {
+    ReplyForm { lead: " ", tools, stop_lines: Vec::new() }
+}
+
 /// What must hold for every reply. Returns the name of its action.
 fn assert_usable(text: &str) -> String {
     let reading = read(text, true);
@@ -58,8 +62,8 @@ fn assert_usable(text: &str) -> String {
 
 /// Walks through the form at random, at every place any allowed token.
 fn walk(forms: &mut Forms, tokenizer: &Tokenizer, room: usize, random: &mut Random) -> String {
-    let mut form = forms.form(&tools(), room).unwrap();
-    let reply = ReplyForm { tools: tools(), stop_lines: Vec::new() };
+    let reply = form(tools());
+    let mut form = forms.form(&reply, room).unwrap();
     let mut ids = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&tokenizer.decode(&ids)).into_owned();
@@ -115,7 +119,7 @@ fn random_replies(tiny: Tiny) {
     for seed in 0..300 {
         let room = [128, 160, 250][seed as usize % 3];
         let sampling = Sampling { temperature: 2.0, seed, ..Sampling::default() };
-        let form = ReplyForm { tools: tools(), stop_lines: vec!["User:".into()] };
+        let form = ReplyForm { stop_lines: vec!["User:".into()], ..form(tools()) };
         let request = Request {
             prompt: &prompt,
             form: &form,
@@ -136,7 +140,7 @@ fn random_replies(tiny: Tiny) {
 fn without_tools_only_an_answer_is_left() {
     let tokenizer = tokenizer();
     let mut forms = Forms::new(tokenizer.clone()).unwrap();
-    let mut form = forms.form(&[], 200).unwrap();
+    let mut form = forms.form(&form(Vec::new()), 200).unwrap();
     let mut start = Vec::new();
     while let Some(id) = form.forced() {
         form.push(id).unwrap();
@@ -162,7 +166,7 @@ fn passes(action: &str, input: &str) -> bool {
     let mut forms = Forms::new(tokenizer.clone()).unwrap();
     let ids = tokenizer.encode(&format!(" {}", render(action, input)), false, false);
     let mut cut = ids.clone();
-    forms.form(&tools(), 9999).unwrap().cut(&mut cut).unwrap();
+    forms.form(&form(tools()), 9999).unwrap().cut(&mut cut).unwrap();
     cut == ids
 }
 
@@ -254,17 +258,21 @@ fn forced(tokenizer: Arc<Tokenizer>) {
         (FINAL_ANSWER, " 7"),
         ("Say \"so\"", "the action"),
     ] {
-        let whole = tokenizer.encode(&format!(" {}", render(action, input)), false, false);
-        let mut form = forms.form(&tools(), 300).unwrap();
-        let mut forced = 0;
-        for (at, id) in whole.iter().enumerate() {
-            if let Some(only) = form.forced() {
-                let text = String::from_utf8_lossy(&tokenizer.decode(&whole[..at])).into_owned();
-                assert_eq!(only, *id, "{action} {input:?} after {text:?}");
-                forced += 1;
+        for lead in [" ", ""] {
+            let whole = format!("{lead}{}", render(action, input));
+            let whole = tokenizer.encode(&whole, false, false);
+            let mut form = forms.form(&ReplyForm { lead, ..form(tools()) }, 300).unwrap();
+            let mut forced = 0;
+            for (at, id) in whole.iter().enumerate() {
+                if let Some(only) = form.forced() {
+                    let text = tokenizer.decode(&whole[..at]);
+                    let text = String::from_utf8_lossy(&text);
+                    assert_eq!(only, *id, "{action} {input:?} after {text:?}");
+                    forced += 1;
+                }
+                form.push(*id).unwrap();
             }
-            form.push(*id).unwrap();
+            assert!(forced > 15, "{forced} of {} were forced", whole.len());
         }
-        assert!(forced > 15, "{forced} of {} were forced", whole.len());
     }
 }

@@ -139,6 +139,32 @@ fn two_at_once_wait_for_each_other() {
     assert_eq!(bodies, 1, "{:?}", events.lock());
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_removed_is_what_nobody_else_has() {
+    let loopback = Loopback::start();
+    loopback.file(NAME, &noise(5000));
+    let place = Place::new(&loopback, &[]);
+    let path = place.fetch().expect("a file");
+    let cache = place.hub.cache();
+    let blob = place.repo().join("blobs").join(etag(&noise(5000)));
+    // Another commit has the same bytes, by another name.
+    let other = place.repo().join("snapshots/other/again.gguf");
+    fs::create_dir_all(other.parent().expect("a folder")).expect("a folder");
+    std::os::unix::fs::symlink(&blob, &other).expect("a link");
+    assert_eq!(cache.remove(&repo(), PATH).expect("removed"), 0);
+    assert!(!path.exists() && other.is_file());
+    assert_eq!(cache.remove(&repo(), PATH).expect("nothing"), 0);
+    // What lies here without the cache's doing stays.
+    let own = place.repo().join("snapshots/other/own.gguf");
+    fs::write(&own, "mine").expect("written");
+    assert_eq!(cache.remove(&repo(), "own.gguf").expect("nothing"), 0);
+    assert!(own.is_file() && blob.is_file());
+    assert_eq!(cache.remove(&repo(), "again.gguf").expect("removed"), 5000);
+    assert!(!other.exists() && !blob.exists());
+    assert_eq!(fs::read(place.fetch().expect("a file")).expect("bytes"), noise(5000));
+}
+
 #[test]
 fn what_the_hub_answers_never_leaves_the_cache() {
     let loopback = Loopback::start();

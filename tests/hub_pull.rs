@@ -9,9 +9,11 @@ mod support;
 use std::fs;
 
 use assert_cmd::Command;
+use candle_core::quantized::gguf_file::Value;
 use folder::Folder;
 use loopback::{Loopback, noise};
 use program::{agent, run};
+use support::Tiny;
 use tempfile::TempDir;
 
 const REPO: &str = "TheBloke/Llama-2-7B-Chat-GGUF";
@@ -106,6 +108,100 @@ fn what_cannot_be_had_is_said_before_a_byte_moves() {
     assert!(gated.contains(&page) && gated.contains("HF_TOKEN"), "{gated}");
 }
 
+/// Bytes that were asked for, a range a request; None for a whole file.
+fn ranges(loopback: &Loopback) -> Vec<Option<String>> {
+    let bodies = loopback.seen().into_iter().filter(|seen| seen.path.starts_with("/bytes/"));
+    bodies.map(|mut seen| seen.headers.remove("range")).collect()
+}
+
+#[test]
+fn what_a_file_says_of_itself_is_read_before_it_moves() {
+    let (home, loopback) = (home(), Loopback::start());
+    let long = ("test.padding".to_string(), Value::String("x".repeat(3 << 20)));
+    let tiny = |extra: &[(String, Value)]| {
+        let extra = extra.iter().chain([&long]).cloned().collect();
+        Tiny { extra, ..Tiny::default() }.bytes()
+    };
+    let text = |key: &str, text: &str| (key.to_string(), Value::String(text.into()));
+    let count = |key: &str, count| (key.to_string(), Value::U32(count));
+    let pull = |file: &str| {
+        let name = format!("someone/models:{file}");
+        run(&mut at(&home, &loopback, &["pull", &name]))
+    };
+    let whole = tiny(&[]);
+    loopback.file("someone/models/fits.gguf", &whole);
+    let (code, path, err) = pull("fits.gguf");
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains(" of weights, and ") && err.contains(" for 256 tokens, of "), "{err}");
+    assert!(err.contains(" available: fits\n"), "{err}");
+    let asked = ["bytes=0-1048575".to_string(), format!("bytes=1048576-{}", whole.len() - 1)];
+    assert!(whole.len() < 4 << 20, "{}", whole.len());
+    assert_eq!(ranges(&loopback), [Some(asked[0].clone()), Some(asked[1].clone()), None]);
+    assert_eq!(fs::read(path.trim_end()).expect("the file"), whole);
+    // Once it is here, it is read from here.
+    assert!(pull("fits.gguf").2.contains(" available: fits\n"));
+    assert!(ranges(&loopback).is_empty());
+
+    let large = [count("llama.block_count", 1 << 20), count("llama.context_length", 1 << 20)];
+    loopback.file("someone/models/large.gguf", &tiny(&large));
+    let (code, _, err) = pull("large.gguf");
+    assert!(code == 0 && err.contains(" for 1048576 tokens, of "), "{err}");
+    assert!(err.contains(" available: does not fit"), "{err}");
+    ranges(&loopback);
+
+    for (file, bytes, why) in [
+        ("qwen.gguf", tiny(&[text("general.architecture", "qwen2")]), "cannot be run here"),
+        ("yarn.gguf", tiny(&[text("llama.rope.scaling.type", "yarn")]), "cannot be run here"),
+        ("words.gguf", noise(2 << 20), "not a GGUF model file"),
+    ] {
+        loopback.file(&format!("someone/models/{file}"), &bytes);
+        let (code, out, err) = pull(file);
+        assert_eq!((code, out.as_str()), (3, ""), "{err}");
+        assert!(err.contains(&format!("someone/models:{file} was not downloaded: ")), "{err}");
+        assert!(err.contains(why), "{err}");
+        assert!(ranges(&loopback).iter().all(Option::is_some), "{file}");
+    }
+}
+
+#[test]
+fn where_no_parts_are_served_weights_alone_are_compared() {
+    let (home, loopback) = (home(), Loopback::start());
+    loopback.file("someone/models/tiny.gguf", &Tiny::default().bytes());
+    loopback.ways(|ways| ways.ranges = false);
+    let (code, _, err) = run(&mut at(&home, &loopback, &["pull", "someone/models"]));
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("the hub sends no part of a file alone"), "{err}");
+    assert!(err.contains("available: may fit\n"), "{err}");
+    // Other bytes than those asked for are no part either.
+    loopback.file("someone/models/other.gguf", &Tiny { seed: 2, ..Tiny::default() }.bytes());
+    loopback.ways(|ways| (ways.ranges, ways.shifts) = (true, true));
+    let (code, _, err) = run(&mut at(&home, &loopback, &["pull", "someone/models:other.gguf"]));
+    assert!(code == 0 && err.contains("available: may fit\n"), "{err}");
+}
+
+#[test]
+fn a_part_is_asked_for_again_where_a_connection_breaks() {
+    let (home, loopback) = (home(), Loopback::start());
+    loopback.file("someone/models/tiny.gguf", &Tiny::default().bytes());
+    loopback.ways(|ways| ways.drops = [1000].into());
+    let (code, _, err) = run(&mut at(&home, &loopback, &["pull", "someone/models"]));
+    assert!(code == 0 && err.contains(" for 256 tokens, of "), "{err}");
+    let asked = ranges(&loopback);
+    assert!(asked.len() == 3 && asked[0] == asked[1] && asked[2].is_none(), "{asked:?}");
+}
+
+#[test]
+fn a_folder_of_ones_own_is_never_removed() {
+    let (home, loopback) = (home(), Loopback::start());
+    let folder = Folder::random();
+    folder.write(1);
+    let output = home.path().join("x.gguf");
+    let mut command = at(&home, &loopback, &["quantize", "--remove-source", "-o"]);
+    let (code, _, err) = run(command.arg(&output).arg(folder.path()));
+    assert!(code == 2 && err.contains("is no repository of the hub"), "{err}");
+    assert!(!output.exists() && folder.path().join("config.json").is_file());
+}
+
 #[test]
 fn two_processes_pull_one_file() {
     let (home, loopback) = (home(), Loopback::start());
@@ -156,4 +252,29 @@ fn half_precision_weights_are_quantized_on_the_way() {
     let (code, _, err) = run(&mut at(&home, &loopback, &quantize));
     assert!(code == 0 && file.is_file(), "{err}");
     assert!(loopback.seen().iter().all(|seen| !seen.path.starts_with("/bytes/")));
+    let size = fs::metadata(&file).expect("a file").len() as f64 / f64::from(1 << 20);
+    assert!(err.contains(&format!("by-hand.gguf: {size:.1} MiB\ndisk: ")), "{size} {err}");
+    let cached = home.path().join("hub/models--meta-llama--Llama-2-7b-chat-hf");
+    let stay = format!("downloaded stay in {}: remove that folder", cached.display());
+    assert!(err.contains(&stay), "{err}");
+    // Once more, and then they are no longer here; what was quantized is.
+    let again = home.path().join("again.gguf");
+    let mut command = at(&home, &loopback, &["quantize", repo, "--remove-source", "-o"]);
+    let (code, _, err) = run(command.arg(&again));
+    assert!(code == 0 && again.is_file(), "{err}");
+    if cfg!(unix) {
+        assert!(err.contains(" of weights that were downloaded\n"), "{err}");
+        let left = fs::read_dir(cached.join("snapshots").join(loopback::COMMIT)).expect("a folder");
+        let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+        let name = |name: &&std::ffi::OsString| name.to_string_lossy().ends_with(".safetensors");
+        assert_eq!((left.iter().find(name), left.len() > 2), (None, true), "{left:?}");
+    }
+    fs::remove_dir_all(&cached).expect("removed");
+    let (_, out, err) = run(&mut at(&home, &loopback, &["models"]));
+    for quant in ["q4_k", "q8_0"] {
+        assert!(out.contains(&format!("{repo} --quant {quant} ")), "{out}{err}");
+    }
+    assert!(out.contains("Quantized here\n") && out.contains("  2 models in "), "{out}");
+    let ask = ["ask", "hello", "--model", repo, "--quant", "q8_0"];
+    assert_eq!(run(&mut at(&home, &loopback, &ask)).0, 5);
 }

@@ -32,7 +32,7 @@ fn prompt() -> Prompt {
 
 fn form() -> ReplyForm {
     let stop_lines = ["Observation:", "User:", "[INST]"].map(String::from).to_vec();
-    ReplyForm { tools: Vec::new(), stop_lines }
+    ReplyForm { lead: " ", tools: Vec::new(), stop_lines }
 }
 
 /// Completes the prompt; checks what holds for every completion.

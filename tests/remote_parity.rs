@@ -136,7 +136,11 @@ fn a_server_keeps_replies_to_the_form() {
             .complete(
                 &Request {
                     prompt: &prompt,
-                    form: &ReplyForm { tools: tools.clone(), stop_lines: vec!["User:".into()] },
+                    form: &ReplyForm {
+                        lead: " ",
+                        tools: tools.clone(),
+                        stop_lines: vec!["User:".into()],
+                    },
                     sampling: &Sampling { temperature: 2.0, seed, ..Sampling::default() },
                     max_new_tokens: 150,
                     cancel: &Cancel::new(),

@@ -6,7 +6,7 @@ use llama_agent::chat::reply::{FINAL_ANSWER, names_final_answer, render};
 use proptest::prelude::*;
 
 fn form() -> ReplyForm {
-    ReplyForm { tools: vec![], stop_lines: Dialect::React.stop_lines() }
+    Dialect::React.form(Vec::new())
 }
 
 /// What belongs to the reply, the rest, and whether it was closed.

@@ -82,12 +82,27 @@ fn questions_of_several_lines_come_through_a_pipe() {
 
 #[cfg(feature = "embedded-model")]
 #[test]
-fn a_dialect_that_the_model_was_not_trained_with_is_named() {
-    let warning =
-        "warning: this model was trained with the dialect react, and --dialect is llama-2";
-    for (dialect, warned) in [("llama-2", true), ("react", false)] {
-        let args = ["ask", "hi", "--no-snapshot", "--max-steps=1", "--dialect", dialect];
-        let (_, _, err) = run(&mut agent(&args));
-        assert_eq!(err.contains(warning), warned, "{err}");
+fn a_dialect_that_the_model_was_not_trained_with_is_refused() {
+    let why = "error: this model was trained with the dialect react alone and makes no sense in ";
+    let ask = |flags: &[&str]| {
+        let args = ["ask", "hello", "--no-snapshot", "--max-steps=1"];
+        run(&mut agent(&[&args[..], flags].concat()))
+    };
+    for dialect in ["llama-2", "template"] {
+        let (code, out, err) = ask(&["--dialect", dialect]);
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains(&format!("{why}{dialect}: ")), "{err}");
     }
+    let (with, without) = (ask(&["--dialect=react"]), ask(&[]));
+    assert_eq!((with.0, with.1.is_empty(), with.2.as_str()), (0, false, ""));
+    assert_eq!(with, without);
+    // A script knows every dialect; a conversation that asks the model for one
+    // that it does not know fails.
+    let place = Place::new();
+    let script = place.file("s", "{\"action\": \"Final Answer\", \"action_input\": \"yes\"}");
+    let (code, out, _) = run(&mut scripted(&script, &["ask", "q", "--dialect=llama-2"]));
+    assert_eq!((code, out.as_str()), (0, "yes\n"));
+    let asks = place.file("c.txt", "# A question\ndialect: llama-2\n\n> hello\n");
+    let (code, out, err) = run(agent(&["test"]).arg(&asks));
+    assert!(code == 1 && format!("{out}{err}").contains("in llama-2: "), "{code} {out}{err}");
 }

@@ -260,7 +260,7 @@ fn replies_are_the_same_and_the_system_part_is_not_processed_again() {
         Segment::new(Origin::Frame, "\nAssistant:"),
     ]);
     prompt.system = 1;
-    let form = ReplyForm { tools: Vec::new(), stop_lines: Vec::new() };
+    let form = ReplyForm { lead: " ", tools: Vec::new(), stop_lines: Vec::new() };
     let mut reused = Vec::new();
     for temperature in [0.0, 1.0] {
         let sampling = Sampling { temperature, ..Sampling::default() };

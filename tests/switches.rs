@@ -99,7 +99,7 @@ fn prompt() -> Prompt {
 
 fn form() -> ReplyForm {
     let calculator = ToolForm { name: "Calculator".into(), input: InputForm::Arithmetic };
-    ReplyForm { tools: vec![calculator], stop_lines: vec!["Observation:".into()] }
+    ReplyForm { lead: " ", tools: vec![calculator], stop_lines: vec!["Observation:".into()] }
 }
 
 fn complete(local: &mut Local, temperature: f64, seed: u64) -> Completion {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::chat::{Cancel, Dialect, Prompt, ReplyForm, Sampling};
+use crate::chat::{Cancel, Dialect, Prompt, Sampling};
 use crate::llm::{Completion, End, Llm, LlmError, Request};
 use crate::tool::{Registry, ToolError};
 use event::{Event, Forgot, NoAnswer, Outcome, Stop};
@@ -179,7 +179,7 @@ impl Agent {
         };
         let request = Request {
             prompt: &fitted.prompt,
-            form: &ReplyForm { tools, stop_lines: self.paper.stop_lines() },
+            form: &self.paper.form(tools),
             sampling: &self.options.sampling,
             max_new_tokens: room,
             cancel: &cancel,

@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::prompts::Prompts;
 use super::step::Why;
 use super::turn::Turn;
-use crate::chat::{Dialect, Prompt, Segment};
+use crate::chat::{Dialect, Prompt, ReplyForm, Segment, ToolForm};
 use crate::tool::Registry;
 
 /// What follows a reply that was not the answer.
@@ -100,8 +100,8 @@ impl Paper {
         Ok(Said::Tool(self.prompts.unknown_tool(tool, tools)?))
     }
 
-    /// Starts of lines before which a reply ends.
-    pub fn stop_lines(&self) -> Vec<String> {
-        self.dialect.stop_lines()
+    /// What a reply may be that can call these tools.
+    pub fn form(&self, tools: Vec<ToolForm>) -> ReplyForm {
+        self.dialect.form(tools)
     }
 }

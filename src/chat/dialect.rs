@@ -5,14 +5,16 @@
 //! tools say is made harmless first.
 
 mod date;
+mod frames;
 mod harmless;
 mod render;
 mod template;
 
 use std::sync::Arc;
 
+use self::frames::Speaker;
 use self::harmless::harmless;
-use super::{Origin, Segment};
+use super::{Origin, ReplyForm, Segment, ToolForm};
 
 pub use self::template::{Source, Template, TemplateError};
 
@@ -50,9 +52,11 @@ impl Dialect {
             Self::Llama2 => ("<s>[INST] <<SYS>>\n", "\n<</SYS>>\n\n"),
             Self::Template(template) => template.around_system(),
         };
-        let mut segments = vec![frame(format!("{open}{}", message.trim()))];
+        let message = self.write(Speaker::System, message.trim());
+        let mut segments = vec![frame(format!("{open}{message}"))];
         if let Some(persona) = persona.map(str::trim).filter(|persona| !persona.is_empty()) {
             let persona = format!("\n\n{}", self.harmless(persona));
+            let persona = self.write(Speaker::System, &persona);
             segments.push(Segment::new(Origin::Person, persona));
         }
         if !close.is_empty() {
@@ -88,9 +92,10 @@ impl Dialect {
             ],
             Self::Template(template) => {
                 let (open, close) = template.around_question();
+                let reminder = self.write(Speaker::Person, &format!("{reminder}\n"));
                 vec![
-                    frame(format!("{open}{reminder}\n")),
-                    Segment::new(Origin::Person, question),
+                    frame(format!("{open}{reminder}")),
+                    Segment::new(Origin::Person, self.write(Speaker::Person, &question)),
                     frame(close),
                 ]
             }
@@ -110,17 +115,33 @@ impl Dialect {
         let mut segments = vec![frame(open)];
         if let Some(text) = tool {
             let text = format!("{lead}{}", self.harmless(text.trim()));
-            segments.push(Segment::new(Origin::Tool, text));
+            segments.push(Segment::new(Origin::Tool, self.write(Speaker::Tool, &text)));
         }
         let gap = if tool.is_some() { "\n" } else { lead };
         let notice = notice.map(|notice| format!("{gap}{}", notice.trim())).unwrap_or_default();
+        let notice = self.write(Speaker::Tool, &notice);
         segments.push(frame(notice + close));
         segments
     }
 
-    /// Starts of lines that only others write: a reply ends before them.
-    pub fn stop_lines(&self) -> Vec<String> {
-        ["Observation:", "User:", "[INST]"].map(String::from).to_vec()
+    /// What a reply may be that can call these tools. It begins where the last
+    /// frame ends: behind `Assistant:` and `[/INST]` with a space of its own.
+    /// It ends before lines that only others write.
+    pub fn form(&self, tools: Vec<ToolForm>) -> ReplyForm {
+        let lead = match self {
+            Self::React | Self::Llama2 => " ",
+            Self::Template(template) => template.lead(),
+        };
+        let stop_lines = ["Observation:", "User:", "[INST]"].map(String::from).to_vec();
+        ReplyForm { lead, tools, stop_lines }
+    }
+
+    /// What somebody says, as it stands between the frames.
+    fn write(&self, speaker: Speaker, text: &str) -> String {
+        match self {
+            Self::React | Self::Llama2 => text.into(),
+            Self::Template(template) => template.write(speaker, text),
+        }
     }
 
     /// Plain text of a person or a tool without what would pass for a turn.

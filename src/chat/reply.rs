@@ -20,6 +20,9 @@ pub struct ToolForm {
 /// of tools leaves nothing but the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplyForm {
+    /// What a reply begins with before its fence: the space of a prompt that
+    /// ends in a word (`Assistant:`), or nothing.
+    pub lead: &'static str,
     pub tools: Vec<ToolForm>,
     /// Starts of lines that the model never writes itself (`Observation:`):
     /// the reply ends before them.

@@ -60,6 +60,10 @@ pub enum Command {
         /// OWNER/REPO[:FILE] of the hub.
         #[arg(value_name = "NAME")]
         name: String,
+        /// Of a model in half precision, which is quantized here, remove the
+        /// downloaded weights afterwards.
+        #[arg(long)]
+        remove_source: bool,
     },
     /// Look at or clear what is kept between runs: snapshots of what models
     /// made of the system message, so that they need not read it again.

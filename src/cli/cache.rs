@@ -1,5 +1,6 @@
 //! `agent cache`: what is kept between runs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,12 +12,18 @@ use super::face::sink::{DIM, Sink};
 use super::face::words;
 use crate::decode::snapshot::{Entry, LIMIT, Store};
 
+/// What this program keeps for its user between runs; None where the user has
+/// no folder for such things.
+pub fn folder() -> Option<PathBuf> {
+    Some(dirs::cache_dir()?.join("llama-agent"))
+}
+
 /// The snapshots that the command line asks for: those of a folder that is
 /// named, or of the user's cache folder. None where there is no such place.
 pub fn store(args: &ModelArgs) -> Option<Store> {
     let folder = match &args.snapshots {
         Some(folder) => folder.clone(),
-        None => dirs::cache_dir()?.join("llama-agent").join("snapshots"),
+        None => folder()?.join("snapshots"),
     };
     Some(Store::new(folder, LIMIT))
 }

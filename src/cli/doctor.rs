@@ -1,5 +1,7 @@
 //! `agent doctor`: what this machine has, what is kept on it, and what it can run.
 
+use std::path::Path;
+
 use super::args::Shared;
 use super::config::Config;
 use super::exit::Exit;
@@ -7,9 +9,12 @@ use super::face::sink::{STRONG, Sink};
 use super::face::words;
 use super::fit::{Fit, Need, fit, tokens_a_second};
 use super::machine::{Machine, Memory, bandwidth, free_disk};
-use super::models::pulled;
-use super::{Failure, cache};
+use super::models::pulled::{self, Pulled};
+use super::{Failure, cache, kept};
 use crate::hub::{Cache, DEFAULT, HubError, KNOWN, Settings};
+
+/// Where nothing can be kept between runs.
+const NO_FOLDER: &str = "this user has no cache folder";
 
 /// Looks, measures and prints.
 ///
@@ -40,6 +45,7 @@ pub fn run(shared: &Shared, config: &Config) -> Result<Exit, Failure> {
         ("Memory", memory),
         ("Disk", disk),
         ("Models", models),
+        ("Quantized", quantized()),
         ("Snapshots", snapshots(shared)),
         ("Settings", config.file()),
         ("Hub token", token(&hub)),
@@ -58,14 +64,26 @@ fn models(hub: &Result<Settings, HubError>) -> (String, String) {
         Ok(settings) => Cache::new(settings.cache.clone()),
         Err(error) => return (error.to_string(), "unknown".into()),
     };
-    let models = pulled::list(&cache);
-    let bytes = words::bytes(models.iter().map(|model| model.bytes).sum());
-    let count = words::plural(models.len(), "file");
     let disk = match free_disk(cache.folder()) {
         Ok(free) => format!("{} free for models", words::bytes(free)),
         Err(error) => format!("unknown: {error}"),
     };
-    (format!("{count}, {bytes}, in {}", cache.folder().display()), disk)
+    (files(&pulled::list(&cache), cache.folder()), disk)
+}
+
+/// What was quantized here.
+fn quantized() -> String {
+    match kept::folder() {
+        Some(folder) => files(&pulled::quantized(), &folder),
+        None => NO_FOLDER.into(),
+    }
+}
+
+/// How many files, and how large they are together.
+fn files(models: &[Pulled], folder: &Path) -> String {
+    let bytes = words::bytes(models.iter().map(|model| model.bytes).sum());
+    let count = words::plural(models.len(), "file");
+    format!("{count}, {bytes}, in {}", folder.display())
 }
 
 /// Whether there is a token; the token itself is nobody's business.
@@ -79,7 +97,7 @@ fn token(hub: &Result<Settings, HubError>) -> String {
 
 fn snapshots(shared: &Shared) -> String {
     let Some(store) = cache::store(&shared.model) else {
-        return "this user has no cache folder".into();
+        return NO_FOLDER.into();
     };
     let folder = store.folder().display();
     match store.list() {

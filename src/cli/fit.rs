@@ -3,7 +3,7 @@
 use half::f16;
 
 use crate::hub::Known;
-use crate::llama::LlamaConfig;
+use crate::llama::{LlamaConfig, convert};
 
 /// What the engine needs besides weights and cache: the program, the
 /// vocabulary and its grammar, activations of a prompt's chunk, and the f32
@@ -29,6 +29,13 @@ pub struct Shape {
 impl From<&LlamaConfig> for Shape {
     fn from(config: &LlamaConfig) -> Self {
         let LlamaConfig { layers, kv_heads, head_dim, context, .. } = *config;
+        Self { layers, kv_heads, head_dim, context }
+    }
+}
+
+impl From<&convert::Config> for Shape {
+    fn from(config: &convert::Config) -> Self {
+        let convert::Config { layers, kv_heads, head_dim, context, .. } = *config;
         Self { layers, kv_heads, head_dim, context }
     }
 }

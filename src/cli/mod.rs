@@ -8,11 +8,13 @@ mod cache;
 mod chat;
 mod config;
 pub mod conversation;
+mod disk;
 mod doctor;
 pub mod exit;
 pub mod face;
 pub mod fit;
 mod interrupt;
+mod kept;
 pub mod machine;
 mod model;
 mod models;
@@ -83,7 +85,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor => doctor::run(&shared, &config),
         Command::Man { out } => shell::man(out.as_deref()),
         Command::Models => models::run(&shared),
-        Command::Pull { name } => pull::run(&shared, &name),
+        Command::Pull { name, remove_source } => pull::run(&shared, &name, remove_source),
         Command::Test { files, junit } => test::run(&shared, &files, junit.as_deref()),
     };
     match result {

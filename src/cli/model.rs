@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use super::args::{self, DialectName, ModelArgs};
-use super::face::words;
+use super::args::{self, ModelArgs};
 use super::source::{self, Source};
 use super::{cache, conversation, remote, template};
 use crate::agent::prompts::Prompts;
-use crate::chat::{Cancel, Prompt, Template};
+use crate::chat::{Cancel, Dialect, Prompt, Template};
 use crate::decode::Snapshots;
 use crate::llama::{Gguf, Portable, Tokenizer};
 use crate::llm::local::Local;
@@ -45,8 +44,11 @@ pub fn open(shared: &args::Shared) -> Result<Box<dyn Llm>> {
         Source::Box => embedded(shared)?,
     };
     let mut local = local.with(shared.decode.switches());
-    // What keeps replies to their form is there before the first question.
-    local.expect(&Registry::standard().forms())?;
+    // What keeps replies to their form is there before the first question. A
+    // dialect that cannot be used is reported where it is used.
+    if let Ok(dialect) = template::dialect(shared.prompt.dialect, &local) {
+        local.expect(&dialect.form(Registry::standard().forms()))?;
+    }
     let args = &shared.model;
     let none = args.no_snapshot || shared.decode.no_cache;
     let store = if none { None } else { cache::store(args) };
@@ -69,7 +71,7 @@ fn named(path: &Path, shared: &args::Shared) -> Result<Local> {
         None => Local::open(path, context)?,
     };
     let template = template::read(&gguf, local.tokenizer(), shared.prompt.dialect);
-    Ok(local.with_template(template))
+    Ok(trained(&gguf, local.with_template(template)))
 }
 
 /// The model that is compiled in.
@@ -77,7 +79,16 @@ fn embedded(shared: &args::Shared) -> Result<Local> {
     let gguf = in_the_box()?
         .context("this build has no model in it: name a Llama model file with --model PATH.gguf")?;
     warn_of_prompts(&gguf, shared);
-    Ok(Local::from_gguf(&gguf, shared.model.context)?)
+    Ok(trained(&gguf, Local::from_gguf(&gguf, shared.model.context)?))
+}
+
+/// What is known of a model's training: a file that names its prompts was
+/// trained with ours, written in the default dialect, and knows nothing else.
+fn trained(gguf: &Gguf, local: Local) -> Local {
+    match gguf.text(PROMPTS) {
+        Some(_) => local.with_dialect(Dialect::default()),
+        None => local,
+    }
 }
 
 /// The file that is compiled in, if one is.
@@ -99,20 +110,8 @@ pub fn in_the_box() -> Result<Option<Gguf>> {
     Ok(None)
 }
 
-/// Says so if a model was trained with other prompts than it will be given, or
-/// with another dialect: a file that names its prompts was trained with ours,
-/// written in the default dialect.
+/// Says so if a model was trained with other prompts than it will be given.
 fn warn_of_prompts(gguf: &Gguf, shared: &args::Shared) {
-    let own = DialectName::React;
-    let dialect = shared.prompt.dialect.unwrap_or(own);
-    if gguf.text(PROMPTS).is_some() && dialect != own {
-        let (own, other) = (words::dialect(own), words::dialect(dialect));
-        let _ = writeln!(
-            io::stderr(),
-            "warning: this model was trained with the dialect {own}, and --dialect is {other}: \
-             its answers may be wrong or missing"
-        );
-    }
     let given = shared.prompt.prompts.as_deref();
     // Prompts that cannot be read are reported where they are used.
     let given = given.and_then(|folder| Prompts::from_folder(folder).ok()?.hash().ok());
@@ -193,6 +192,10 @@ impl Llm for Shared {
 
     fn template(&self) -> Option<Arc<Template>> {
         self.with(|llm| llm.template())
+    }
+
+    fn dialect(&self) -> Option<Dialect> {
+        self.with(|llm| llm.dialect())
     }
 
     fn notices(&mut self) -> Vec<String> {

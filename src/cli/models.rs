@@ -3,6 +3,7 @@
 pub mod pulled;
 
 use std::io;
+use std::path::Path;
 
 use super::args::Shared;
 use super::exit::Exit;
@@ -10,9 +11,10 @@ use super::face::sink::{DIM, STRONG, Sink};
 use super::face::words;
 use super::fit::{Fit, Need, Shape, fit};
 use super::machine::Memory;
-use super::{Failure, model};
+use super::{Failure, kept, model};
 use crate::hub::{Cache, DEFAULT, KNOWN, Settings};
 use crate::llama::{Gguf, LlamaConfig};
+use pulled::Pulled;
 
 /// Lists them all, each with its size, its quantization and whether it fits.
 ///
@@ -35,15 +37,12 @@ pub fn run(shared: &Shared) -> Result<Exit, Failure> {
     }
     list.out.line(STRONG, "Pulled")?;
     let cache = Cache::new(Settings::from_env()?.cache);
-    let models = pulled::list(&cache);
-    for model in &models {
-        match Gguf::open(&model.path) {
-            Ok(gguf) => list.file(&model.name, model.bytes, &gguf)?,
-            Err(error) => list.row(&model.name, model.bytes, "", &error.to_string())?,
-        }
+    list.files(&pulled::list(&cache), cache.folder())?;
+    let quantized = pulled::quantized();
+    if let Some(folder) = kept::folder().filter(|_| !quantized.is_empty()) {
+        list.out.line(STRONG, "Quantized here")?;
+        list.files(&quantized, &folder)?;
     }
-    let count = words::plural(models.len(), "model");
-    list.out.line(DIM, &format!("  {count} in {}", cache.folder().display()))?;
     list.out.line(STRONG, "Known by a short name")?;
     for model in KNOWN {
         let bytes = model.bytes(DEFAULT[0]).unwrap_or_default();
@@ -62,6 +61,18 @@ struct List {
 }
 
 impl List {
+    /// Models of a folder, and how many they are.
+    fn files(&mut self, models: &[Pulled], folder: &Path) -> io::Result<()> {
+        for model in models {
+            match Gguf::open(&model.path) {
+                Ok(gguf) => self.file(&model.name, model.bytes, &gguf)?,
+                Err(error) => self.row(&model.name, model.bytes, "", &error.to_string())?,
+            }
+        }
+        let count = words::plural(models.len(), "model");
+        self.out.line(DIM, &format!("  {count} in {}", folder.display()))
+    }
+
     fn file(&mut self, name: &str, bytes: u64, gguf: &Gguf) -> io::Result<()> {
         let fit = match LlamaConfig::from_gguf(gguf) {
             Ok(config) => self.fit(gguf.size().0 as u64, Shape::from(&config)),

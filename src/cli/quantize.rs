@@ -4,16 +4,19 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::args::Shared;
 use super::exit::Exit;
 use super::face::sink::{DIM, Sink, WRONG};
+use super::face::words;
+use super::machine::free_disk;
+use super::pull::Pull;
 use super::source::Source;
-use super::{Failure, pull};
+use super::{Failure, disk};
 use crate::chat::Cancel;
-use crate::llama::convert::{self, ConvertError, Progress, Report, Target};
+use crate::llama::convert::{Conversion, ConvertError, Progress, Report, Target};
 
 /// What `agent quantize` is told.
 #[derive(Clone, Debug, Args)]
@@ -28,6 +31,9 @@ pub struct QuantizeArgs {
     /// The file to write; it must not be there yet.
     #[arg(short, long, value_name = "FILE.gguf")]
     output: PathBuf,
+    /// Afterwards remove the weights that were downloaded for it.
+    #[arg(long)]
+    remove_source: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,10 +69,26 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Writes the file.
 ///
 /// # Errors
-/// The folder is not one of a Llama, or the file cannot be written.
+/// The folder is not one of a Llama, the file cannot be written, or what is to
+/// be removed afterwards was not downloaded.
 pub fn run(shared: &Shared, args: &QuantizeArgs) -> Result<Exit, Failure> {
-    let folder = folder(shared, args).map_err(Failure::no_model)?;
-    match write(shared, &folder, args.to, &args.output) {
+    let source = Source::parse(&args.source).map_err(Failure::no_model)?;
+    let written = match &source {
+        Source::Hub(spec) => {
+            let mut pull = Pull::new(shared, args.remove_source).map_err(Failure::no_model)?;
+            let half = pull.weights(spec, args.to).map_err(Failure::no_model)?;
+            write(shared, &half.folder, args.to, &args.output)
+                .and_then(|()| pull.done_with(&spec.repo, &half.weights))
+        }
+        _ if args.remove_source => {
+            return Err(Failure::usage(format!(
+                "--remove-source removes what was downloaded, and {} is no repository of the hub",
+                args.source.display()
+            )));
+        }
+        _ => write(shared, &args.source, args.to, &args.output),
+    };
+    match written {
         Ok(()) => Ok(Exit::Answered),
         Err(error) if matches!(error.downcast_ref(), Some(ConvertError::Cancelled)) => {
             Err(Failure { exit: Exit::Interrupted, error })
@@ -75,36 +97,47 @@ pub fn run(shared: &Shared, args: &QuantizeArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// The folder that is meant; pulled if it is one of the hub's.
-fn folder(shared: &Shared, args: &QuantizeArgs) -> Result<PathBuf> {
-    match Source::parse(&args.source)? {
-        Source::Hub(spec) => pull::weights(shared, &spec, args.to),
-        _ => Ok(args.source.clone()),
-    }
-}
-
-/// Writes the file, with a report. Ctrl-C, however often, leaves none behind.
+/// Writes the file, if the disk has room for it, with a report. Ctrl-C, however
+/// often, leaves none behind.
 ///
 /// # Errors
 /// The folder is not one of a Llama, the file cannot be written, or Ctrl-C was
 /// pressed.
 pub fn write(shared: &Shared, folder: &Path, to: Format, output: &Path) -> Result<()> {
+    let mut out = Sink::stderr(shared.face.color);
+    let conversion = Conversion::plan(folder, to.into())?;
+    room(&mut out, output, conversion.bytes())?;
     let cancel = Cancel::new();
     let asked = cancel.clone();
     ctrlc::set_handler(move || asked.ask())?;
     let mut meter = Meter::start();
-    let result = convert::quantize(folder, to.into(), output, &cancel, &mut |progress| {
-        meter.show(progress);
-    });
+    let result = conversion.write(output, &cancel, &mut |progress| meter.show(progress));
     meter.clear();
     let report = result?;
-    let mut out = Sink::stderr(shared.face.color);
     for notice in &report.notices {
         out.line(WRONG, &format!("note: {notice}"))?;
     }
     let time = meter.begun.elapsed().as_secs_f64();
     out.line(DIM, &format!("{}, in {time:.1} s: {}", summary(&report), output.display()))?;
     Ok(())
+}
+
+/// Says how large the file will be, and what is free where it goes.
+///
+/// # Errors
+/// That is less.
+fn room(out: &mut Sink, output: &Path, needed: u64) -> Result<()> {
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    out.line(DIM, &format!("{}: {}", output.display(), words::bytes(needed)))?;
+    let free = free_disk(folder).ok();
+    if let Some(free) = free {
+        out.line(DIM, &format!("disk: {} free in {}", words::bytes(free), folder.display()))?;
+    }
+    match disk::short(folder, free, needed) {
+        Some(why) => bail!("{why} quantize to a file on a larger disk: agent quantize … -o FILE"),
+        None => Ok(()),
+    }
 }
 
 /// The format of a name.

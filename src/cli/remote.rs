@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::args::Shared;
 use super::template;
 use crate::chat::Template;
+use crate::hub::is_gguf;
 use crate::llama::{Gguf, Tokenizer};
 use crate::llm::Llm;
 use crate::llm::remote::{ApiKey, Remote, Wanted};
@@ -52,7 +53,7 @@ pub fn open(address: &str, shared: &Shared) -> Result<Box<dyn Llm>> {
 /// The tokenizer of a file: a tokenizer.json, or the one in a GGUF, where the
 /// model's chat template is too.
 fn vocabulary(path: &Path, shared: &Shared) -> Result<(Tokenizer, Option<Template>)> {
-    if path.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("gguf")) {
+    if !is_gguf(&path.to_string_lossy()) {
         return Ok((Tokenizer::from_json(path)?, None));
     }
     let gguf = Gguf::open(path)?;

@@ -13,7 +13,8 @@ use super::face::plain::{Detail, Plain};
 use super::face::sink::DIM;
 use super::face::sink::Sink;
 use super::interrupt::Interrupt;
-use super::{Failure, model, template};
+use super::template::{self, DialectError};
+use super::{Failure, model};
 use crate::agent::Agent;
 use crate::agent::prompts::Prompts;
 use crate::llm::Llm;
@@ -30,11 +31,17 @@ impl Session {
     /// Opens the model and makes the agent that the command line asks for.
     ///
     /// # Errors
-    /// `NoModel` if there is none; prompts that cannot be used.
+    /// `NoModel` if there is none, `Usage` for a dialect that it does not know;
+    /// prompts that cannot be used.
     pub fn open(shared: &Shared, face: Box<dyn Face>) -> Result<Self, Failure> {
         let interrupt = Interrupt::install()?;
         let llm = model::open(shared).map_err(Failure::no_model)?;
-        let agent = agent(llm, shared, &Settings::default())?;
+        let agent = agent(llm, shared, &Settings::default()).map_err(|error| match error
+            .is::<DialectError>(
+        ) {
+            true => Failure { exit: Exit::Usage, error },
+            false => error.into(),
+        })?;
         if shared.face.verbose && !shared.face.json {
             let dialect = format!("dialect: {}", agent.dialect().name());
             Sink::stderr(shared.face.color).line(DIM, &dialect)?;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::args::ModelArgs;
-use super::{closest, remote};
-use crate::hub::{Cache, Choice, KNOWN, Repo, Settings, Spec, choose, expand};
+use super::{closest, kept, remote};
+use crate::hub::{Cache, Choice, KNOWN, Settings, Spec, choose, expand, is_gguf};
 
 /// Where a model is.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +43,7 @@ impl Source {
             return Ok(Self::Path(named.into()));
         };
         let starts = ["/", "./", "../", "~", ".\\", "..\\"].iter().any(|at| text.starts_with(at));
-        let file = text.to_ascii_lowercase().ends_with(".gguf");
-        if starts || named.is_absolute() || (file && !text.contains(':')) {
+        if starts || named.is_absolute() || (is_gguf(text) && !text.contains(':')) {
             return Ok(Self::Path(expand(text)));
         }
         spec(text).map(Self::Hub)
@@ -73,12 +72,12 @@ pub fn spec(name: &str) -> Result<Spec> {
 /// # Errors
 /// It was not, or it is not clear which file is meant: what to do.
 pub fn pulled(spec: &Spec, quant: Option<&str>) -> Result<PathBuf> {
-    if let Some(file) = kept(&spec.repo, quant).filter(|_| spec.file.is_none()) {
+    if let Some(file) = kept::find(&spec.repo, quant).filter(|_| spec.file.is_none()) {
         return Ok(file);
     }
     let cache = Cache::new(Settings::from_env()?.cache);
     let files = cache.files(&spec.repo);
-    let several = files.iter().any(|file| file.to_ascii_lowercase().ends_with(".gguf"));
+    let several = files.iter().any(|file| is_gguf(file));
     let found = match choose(spec, &files, quant) {
         Ok(Choice::Gguf(file)) => cache.find(&spec.repo, &file),
         Err(error) if several && spec.file.is_none() && quant.is_none() => return Err(error.into()),
@@ -88,23 +87,6 @@ pub fn pulled(spec: &Spec, quant: Option<&str>) -> Result<PathBuf> {
         let quant = quant.map(|quant| format!(" --quant {quant}")).unwrap_or_default();
         format!("{spec} is no file, and not pulled: `agent pull {spec}{quant}` downloads it")
     })
-}
-
-/// The quantizations that a model in safetensors is kept in, the usual first.
-pub const KEPT: [&str; 4] = ["q4_k", "q4_0", "q6_k", "q8_0"];
-
-/// Where a model in safetensors is kept once it is quantized; None where this
-/// user has no cache folder.
-pub fn place(repo: &Repo, quant: &str) -> Option<PathBuf> {
-    let name = format!("{}.{quant}.gguf", repo.to_string().replace('/', "--"));
-    Some(dirs::cache_dir()?.join("llama-agent").join("models").join(name))
-}
-
-/// The quantized model, if it is there.
-fn kept(repo: &Repo, quant: Option<&str>) -> Option<PathBuf> {
-    let wanted = |known: &str| quant.is_none_or(|quant| known.eq_ignore_ascii_case(quant));
-    let kept = KEPT.into_iter().filter(|known| wanted(known));
-    kept.filter_map(|quant| place(repo, quant)).find(|path| path.is_file())
 }
 
 #[cfg(test)]

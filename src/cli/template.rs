@@ -2,11 +2,9 @@
 //! what the model's file suggests.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-
-use anyhow::{Result, bail};
 
 use super::args::DialectName;
+use super::face::words;
 use crate::chat::dialect::Source;
 use crate::chat::{Dialect, Template};
 use crate::llama::{Gguf, Tokenizer};
@@ -34,21 +32,40 @@ pub fn read(gguf: &Gguf, tokenizer: &Tokenizer, asked: Option<DialectName>) -> O
     }
 }
 
-/// The dialect that was asked for by name. Without a name, the template of the
-/// model's file, unless it has none or the one of Llama-2.
+/// Why the dialect that was asked for cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DialectError {
+    #[error("this model has no chat template that can be used: --dialect react or llama-2")]
+    NoTemplate,
+    #[error(
+        "this model was trained with the dialect {own} alone and makes no sense in {asked}: leave \
+         the dialect out, or name another model"
+    )]
+    Foreign { own: String, asked: &'static str },
+}
+
+/// The dialect that was asked for by name. Without a name, the one that the
+/// model was trained with, else the template of the model's file, unless it has
+/// none or the one of Llama-2.
 ///
 /// # Errors
-/// The template was asked for, and there is none.
-pub fn dialect(asked: Option<DialectName>, llm: &dyn Llm) -> Result<Dialect> {
-    let template = |template: Arc<Template>| Dialect::Template(template);
+/// The template was asked for, and there is none; or a dialect that the model
+/// does not know.
+pub fn dialect(asked: Option<DialectName>, llm: &dyn Llm) -> Result<Dialect, DialectError> {
+    if let Some(own) = llm.dialect() {
+        return match asked.map(words::dialect) {
+            Some(asked) if asked != own.name() => {
+                Err(DialectError::Foreign { own: own.name(), asked })
+            }
+            _ => Ok(own),
+        };
+    }
     Ok(match (asked, llm.template()) {
         (Some(DialectName::React), _) => Dialect::React,
         (Some(DialectName::Llama2), _) => Dialect::Llama2,
-        (Some(DialectName::Template), Some(own)) => template(own),
-        (Some(DialectName::Template), None) => {
-            bail!("this model has no chat template that can be used: --dialect react or llama-2")
-        }
-        (None, Some(own)) if !own.is_llama_2() => template(own),
+        (Some(DialectName::Template), Some(own)) => Dialect::Template(own),
+        (Some(DialectName::Template), None) => return Err(DialectError::NoTemplate),
+        (None, Some(own)) if !own.is_llama_2() => Dialect::Template(own),
         (None, _) => Dialect::default(),
     })
 }

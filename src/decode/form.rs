@@ -18,7 +18,7 @@ use llguidance::{Matcher, ParserFactory};
 use super::grammar::{self, DEPTH, Frame};
 use super::vocabulary::Vocabulary;
 use crate::chat::reply::FINAL_ANSWER;
-use crate::chat::{InputForm, ToolForm};
+use crate::chat::{InputForm, ReplyForm, ToolForm};
 use crate::llama::Tokenizer;
 
 /// What most of a JSON string may be made of: tokens of it are looked up at
@@ -38,9 +38,16 @@ const WAY_OUT: [&str; 6] = ["\"", ")", ",", "1", "(", "F"];
 pub struct Forms {
     factory: ParserFactory,
     environment: TokEnv,
-    frame: Arc<Frame>,
     /// Those that were asked for, at their beginnings.
-    built: Vec<(Vec<ToolForm>, Matcher)>,
+    built: Vec<Built>,
+}
+
+/// A form that was asked for before.
+struct Built {
+    lead: &'static str,
+    tools: Vec<ToolForm>,
+    frame: Arc<Frame>,
+    matcher: Matcher,
 }
 
 impl Forms {
@@ -51,31 +58,33 @@ impl Forms {
         let capabilities = InferenceCapabilities { ff_tokens: true, ..Default::default() };
         let mut factory = ParserFactory::new(&environment, capabilities, &[SLICE.to_string()])?;
         factory.quiet();
-        Ok(Self { factory, environment, frame: Arc::new(Frame::new()), built: Vec::new() })
+        Ok(Self { factory, environment, built: Vec::new() })
     }
 
-    /// The form of a reply that calls one of `tools` or is the final answer,
-    /// in at most `room` tokens. The first time it is built, later only copied.
+    /// The form of a reply that calls one of the form's tools or is the final
+    /// answer, in at most `room` tokens. The first time it is built, later only
+    /// copied.
     ///
     /// # Errors
     /// A grammar that cannot be built.
-    pub fn form(&mut self, tools: &[ToolForm], room: usize) -> Result<Form> {
-        let known = self.built.iter().find(|(built, _)| built == tools);
-        let matcher = match known {
-            Some((_, matcher)) => matcher.clone(),
+    pub fn form(&mut self, form: &ReplyForm, room: usize) -> Result<Form> {
+        let known = |built: &Built| built.lead == form.lead && built.tools == form.tools;
+        let at = match self.built.iter().position(known) {
+            Some(at) => at,
             None => {
-                let matcher = self.build(tools).context("the form of replies cannot be built")?;
-                self.built.push((tools.to_vec(), matcher.clone()));
-                matcher
+                let built = self.build(form).context("the form of replies cannot be built")?;
+                self.built.push(built);
+                self.built.len() - 1
             }
         };
+        let Built { tools, frame, matcher, .. } = &self.built[at];
         let mut inputs: Vec<(String, InputForm)> =
             tools.iter().map(|tool| (grammar::escaped(&tool.name), tool.input)).collect();
         inputs.push((FINAL_ANSWER.into(), InputForm::Text));
         Ok(Form {
-            matcher,
+            matcher: matcher.clone(),
             environment: self.environment.clone(),
-            frame: self.frame.clone(),
+            frame: frame.clone(),
             inputs,
             queue: VecDeque::new(),
             asked: false,
@@ -85,12 +94,13 @@ impl Forms {
         })
     }
 
-    fn build(&self, tools: &[ToolForm]) -> Result<Matcher> {
-        let grammar = TopLevelGrammar::from_lark(grammar::lark(tools));
+    fn build(&self, form: &ReplyForm) -> Result<Built> {
+        let grammar = TopLevelGrammar::from_lark(grammar::lark(form));
         let mut matcher = Matcher::new(self.factory.create_parser(grammar));
         // The first mask finds what is wrong, and warms what later ones share.
         matcher.compute_mask()?;
-        Ok(matcher)
+        let frame = Arc::new(Frame::after(form.lead));
+        Ok(Built { lead: form.lead, tools: form.tools.clone(), frame, matcher })
     }
 }
 

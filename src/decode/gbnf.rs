@@ -10,11 +10,12 @@
 use std::fmt::Write;
 
 use super::grammar;
-use crate::chat::ToolForm;
+use crate::chat::ReplyForm;
 
-/// The grammar of a reply that calls one of `tools` or is the final answer.
-pub fn gbnf(tools: &[ToolForm]) -> String {
-    let lark = grammar::lark(tools).replace("(MANY | UNKNOWN)", "MANY");
+/// The grammar of a reply that calls one of the form's tools or is the final
+/// answer.
+pub fn gbnf(form: &ReplyForm) -> String {
+    let lark = grammar::lark(form).replace("(MANY | UNKNOWN)", "MANY");
     let rules = lark.lines().filter_map(|line| line.split_once(": "));
     let rules = rules.filter(|(name, _)| *name != "UNKNOWN");
     let mut text = String::new();
@@ -156,12 +157,15 @@ fn literal(text: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::InputForm;
+    use crate::chat::{InputForm, ToolForm};
 
     #[test]
     fn the_grammar_is_written_over_sign_by_sign() {
-        let tool = |name: &str, input| ToolForm { name: name.into(), input };
-        let text = gbnf(&[tool("Calculator", InputForm::Arithmetic)]);
+        let form = |lead, name: &str, input| {
+            let tools = vec![ToolForm { name: name.into(), input }];
+            ReplyForm { lead, tools, stop_lines: Vec::new() }
+        };
+        let text = gbnf(&form(" ", "Calculator", InputForm::Arithmetic));
         for rule in [
             "root ::= \" ```json\\n{\\\"action\\\": \\\"\" reply \"\\\"}\\n```\"\n",
             "TEXT ::= (( [^\\x22\\x5C\\x00-\\x1f\\x7f] | \"\\\\\" [\\x22\\x5C\\x2Fbfnrt] )*)\n",
@@ -174,7 +178,8 @@ mod tests {
         let names = text.lines().filter_map(|line| line.split_once(" ::= "));
         assert!(names.clone().count() > 30 && !text.contains("UNKNOWN"), "{text}");
         assert!(names.clone().all(|(name, _)| !name.contains('_') && name != "start"), "{text}");
-        let quiet = gbnf(&[tool("Say \"so\"\u{1}", InputForm::Text)]);
+        let quiet = gbnf(&form("", "Say \"so\"\u{1}", InputForm::Text));
+        assert!(quiet.starts_with("root ::= \"```json\\n"), "{quiet}");
         assert!(quiet.contains(r#""Say \\\"so\\\"\\u0001\","#), "{quiet}");
         assert!(!quiet.contains("NUMBER"), "{quiet}");
     }

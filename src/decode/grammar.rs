@@ -1,8 +1,8 @@
 //! The grammar of replies, in llguidance's dialect of Lark: the frame, one of
 //! the names, then that tool's own kind of input.
 //!
-//! What it accepts is what `chat::reply::render` writes after the space that
-//! follows `Assistant:`, and nothing else. An arithmetic expression is one that
+//! What it accepts is what `chat::reply::render` writes, after the space that
+//! follows `Assistant:` where the dialect has one, and nothing else. An arithmetic expression is one that
 //! the calculator's `check` accepts: of functions also those that it does not
 //! know, since a person may ask for one, and to be told that there is none is
 //! better than to get the value of another. Lengths are no matter of the grammar: the
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::chat::reply::{FINAL_ANSWER, render};
-use crate::chat::{InputForm, ToolForm};
+use crate::chat::{InputForm, ReplyForm};
 use crate::tool::calculator;
 
 /// Brackets in brackets, calls included.
@@ -26,10 +26,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The frame that `render` writes.
-    pub fn new() -> Self {
+    /// The frame that `render` writes, with what a reply begins with before it.
+    pub fn after(lead: &str) -> Self {
         // Marks that occur in no frame; `render` writes them escaped.
-        let text = format!(" {}", render("\u{1}", "\u{2}"));
+        let text = format!("{lead}{}", render("\u{1}", "\u{2}"));
         let text = text.replace("\\u0001", "\u{1}").replace("\\u0002", "\u{2}");
         let (open, rest) = text.split_once('\u{1}').unwrap_or((&text, ""));
         let (between, close) = rest.split_once('\u{2}').unwrap_or((rest, ""));
@@ -43,11 +43,13 @@ pub fn escaped(name: &str) -> String {
     quoted[1..quoted.len() - 1].into()
 }
 
-/// The grammar of a reply that calls one of `tools` or is the final answer.
-pub fn lark(tools: &[ToolForm]) -> String {
-    let Frame { open, between, close } = Frame::new();
+/// The grammar of a reply that calls one of the form's tools or is the final
+/// answer.
+pub fn lark(form: &ReplyForm) -> String {
+    let Frame { open, between, close } = Frame::after(form.lead);
     let mut names: Vec<(&str, InputForm)> = Vec::new();
-    for (name, input) in tools
+    for (name, input) in form
+        .tools
         .iter()
         .map(|tool| (tool.name.as_str(), tool.input))
         .chain([(FINAL_ANSWER, InputForm::Text)])

@@ -20,6 +20,16 @@ pub fn escape(path: &str) -> String {
         .collect()
 }
 
+/// `bytes FIRST-LAST/LENGTH` is a part from `first` on of a file of `size` bytes
+/// (RFC 9110, 14.4).
+pub fn starts_at(range: &str, first: u64, size: u64) -> bool {
+    let parts = range.strip_prefix("bytes ").and_then(|range| {
+        let (span, length) = range.split_once('/')?;
+        Some((span.split_once('-')?.0.parse::<u64>().ok()?, length))
+    });
+    parts.is_some_and(|(at, length)| at == first && (length == "*" || length.parse() == Ok(size)))
+}
+
 pub fn origin(uri: &Uri) -> (Option<&str>, Option<String>, u16) {
     let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let port = uri.port_u16().unwrap_or(default);
@@ -63,6 +73,16 @@ mod tests {
             ("y", "http://a:1/b/y"),
         ] {
             assert_eq!(join(&from, location), to);
+        }
+    }
+
+    #[test]
+    fn parts_of_files_are_those_asked_for() {
+        for range in ["bytes 5-9/10", "bytes 5-9/*"] {
+            assert!(starts_at(range, 5, 10), "{range}");
+        }
+        for range in ["", "bytes */10", "bytes 6-9/10", "bytes 5-9/11", "lines 5-9/10"] {
+            assert!(!starts_at(range, 5, 10), "{range}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::error::HubError;
-use super::names::{Repo, Spec, is_inside};
+use super::names::{Repo, Spec, is_gguf, is_inside};
 
 /// The 4-bit files that are taken where nothing is said, the first first.
 pub const DEFAULT: [&str; 3] = ["Q4_0", "Q4_K_M", "Q4_K_S"];
@@ -47,7 +47,7 @@ pub fn choose(spec: &Spec, files: &[String], quant: Option<&str>) -> Result<Choi
             false => Err(HubError::Name(format!("{repo} has no file {file}{}", there(files)))),
         };
     }
-    let whole: Vec<&String> = files.iter().filter(|file| is_gguf(file)).collect();
+    let whole: Vec<&String> = files.iter().filter(|file| is_whole(file)).collect();
     let fitting = |quant: &str| -> Vec<&String> {
         whole.iter().copied().filter(|file| has(file, quant)).collect()
     };
@@ -104,12 +104,12 @@ fn safetensors(repo: &Repo, files: &[String]) -> Result<Choice, HubError> {
     Err(HubError::Name(format!("{repo} has no model that can be used here: {why}")))
 }
 
-/// A GGUF file that is whole: not the first part of several.
-fn is_gguf(file: &str) -> bool {
-    let name = lower(file);
-    let part = name.strip_suffix(".gguf").and_then(|stem| stem.rsplit_once("-of-"));
-    let part = part.is_some_and(|(_, count)| count.bytes().all(|byte| byte.is_ascii_digit()));
-    name.ends_with(".gguf") && !part
+/// A GGUF file that is whole: not one part of several.
+fn is_whole(file: &str) -> bool {
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let count = stem.rsplit_once("-of-").map(|(_, count)| count);
+    let part = count.is_some_and(|count| count.bytes().all(|byte| byte.is_ascii_digit()));
+    is_gguf(file) && !part
 }
 
 /// The quantization is in the file's name, as a word of its own.
@@ -129,7 +129,7 @@ fn lower(text: &str) -> String {
 /// The GGUF files there are, for an error.
 fn there(files: &[String]) -> String {
     let whole: Vec<&str> =
-        files.iter().filter(|file| is_gguf(file)).map(String::as_str).take(20).collect();
+        files.iter().filter(|file| is_whole(file)).map(String::as_str).take(20).collect();
     if whole.is_empty() { String::new() } else { format!("; there is {}", whole.join(", ")) }
 }
 

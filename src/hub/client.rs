@@ -4,45 +4,25 @@
 //! several has what the hub says of a file, and the token must not travel to
 //! the host that a redirect leads to.
 
+use std::io::Read;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, LOCATION};
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LOCATION};
 use ureq::http::{HeaderMap, Method, Request, Uri};
 use ureq::{Agent, Body, Error};
 
-use super::address::{bare, escape, is_here, is_name, join, origin};
+use super::address::{bare, escape, is_here, is_name, join, origin, starts_at};
 use super::error::HubError;
 use super::names::{Repo, is_inside};
+use super::patience::Patience;
 use super::settings::Settings;
 use super::{Listing, RemoteFile};
 
 /// The branch that is pulled.
 const REVISION: &str = "main";
 const REDIRECTS: usize = 10;
-
-/// How often and how long to try again what may pass.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// Tries in a row that get nowhere, before giving up.
-    pub tries: u32,
-    /// Wait after the first of them; doubled after each, up to 30 seconds.
-    pub first: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { tries: 6, first: Duration::from_secs(1) }
-    }
-}
-
-impl Patience {
-    /// How long to wait after so many failures, at least one.
-    pub fn wait(&self, failures: u32) -> Duration {
-        let doubled = self.first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-        doubled.min(Duration::from_secs(30))
-    }
-}
 
 /// A hub and who asks it.
 pub struct Client {
@@ -82,7 +62,7 @@ impl Client {
     /// What the hub says of a file: its size, content and commit.
     pub fn look(&self, repo: &Repo, path: &str) -> Result<RemoteFile, HubError> {
         let url = self.resolve(repo, REVISION, path);
-        self.patiently(|| {
+        self.patience.insist(|| {
             let reply = self.send(&Method::HEAD, &url, &[])?;
             if reply.status >= 400 {
                 return Err(self.refusal(&reply, repo, Some(path)));
@@ -111,7 +91,7 @@ impl Client {
     pub fn list(&self, repo: &Repo) -> Result<Listing, HubError> {
         let endpoint = &self.settings.endpoint;
         let url = format!("{endpoint}/api/models/{repo}/revision/{REVISION}?blobs=true");
-        self.patiently(|| {
+        self.patience.insist(|| {
             let mut reply = self.send(&Method::GET, &url, &[])?;
             if reply.status != 200 {
                 return Err(self.refusal(&reply, repo, None));
@@ -147,22 +127,34 @@ impl Client {
         }
     }
 
-    fn resolve(&self, repo: &Repo, revision: &str, path: &str) -> String {
-        format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, escape(path))
+    /// Some of a file's bytes, at least one; None if no parts of it are served.
+    pub fn piece(&self, file: &RemoteFile, part: Range<u64>) -> Result<Option<Vec<u8>>, HubError> {
+        let url = self.resolve(&file.repo, &file.commit, &file.path);
+        let range = format!("bytes={}-{}", part.start, part.end.saturating_sub(1));
+        let length = part.end.saturating_sub(part.start);
+        self.patience.insist(|| {
+            let reply = self.send(&Method::GET, &url, &[("range", range.clone())])?;
+            match reply.status {
+                206 => {}
+                200 | 416 => return Ok(None),
+                _ => return Err(self.refusal(&reply, &file.repo, Some(&file.path))),
+            }
+            let served = text(&reply.headers, CONTENT_RANGE.as_str());
+            if !served.is_some_and(|served| starts_at(&served, part.start, file.size)) {
+                return Ok(None);
+            }
+            let mut bytes = Vec::new();
+            let read = reply.body.into_reader().take(length).read_to_end(&mut bytes);
+            read.map_err(|error| unreachable(&url, &Error::Io(error)))?;
+            if bytes.len() as u64 == length {
+                return Ok(Some(bytes));
+            }
+            Err(unreachable(&url, &Error::Io(std::io::ErrorKind::UnexpectedEof.into())))
+        })
     }
 
-    /// Tries again what may pass.
-    fn patiently<T>(&self, ask: impl Fn() -> Result<T, HubError>) -> Result<T, HubError> {
-        let mut failures = 0;
-        loop {
-            match ask() {
-                Err(error) if error.passes() && failures + 1 < self.patience.tries => {
-                    failures += 1;
-                    std::thread::sleep(self.patience.wait(failures));
-                }
-                result => return result,
-            }
-        }
+    fn resolve(&self, repo: &Repo, revision: &str, path: &str) -> String {
+        format!("{}/{repo}/resolve/{revision}/{}", self.settings.endpoint, escape(path))
     }
 
     /// Follows redirects, but with a HEAD none that says what file it leads to.
@@ -288,13 +280,5 @@ mod tests {
         let listed =
             listing(r#"{"siblings": [{"rfilename": "../x"}, {"rfilename": "y", "size": 2}]}"#);
         assert_eq!(listed.expect("a list").files, [("y".to_string(), Some(2))]);
-    }
-
-    #[test]
-    fn waits_double_up_to_a_limit() {
-        let patience = Patience::default();
-        assert_eq!(patience.wait(1), Duration::from_secs(1));
-        assert_eq!(patience.wait(4), Duration::from_secs(8));
-        assert_eq!(patience.wait(99), Duration::from_secs(30));
     }
 }

@@ -10,6 +10,7 @@ use ureq::Error;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG};
 
 use super::RemoteFile;
+use super::address::starts_at;
 use super::client::{Client, text, unreachable};
 use super::error::HubError;
 use super::part::{PIECE, Part};
@@ -116,7 +117,9 @@ fn request(
     let reply = client.get(file, from, part.validator())?;
     let header = |name: &str| text(&reply.headers, name);
     match reply.status {
-        206 if header(CONTENT_RANGE.as_str()).is_some_and(|range| is_rest(&range, from, file)) => {
+        206 if header(CONTENT_RANGE.as_str())
+            .is_some_and(|range| starts_at(&range, from, file.size)) =>
+        {
             part.pieced = true;
         }
         // The whole file, because ranges are not served or it is another one now.
@@ -146,15 +149,4 @@ fn request(
             Err(error) => return Err(unreachable(&client.settings.endpoint, &Error::Io(error))),
         }
     }
-}
-
-/// `bytes FIRST-LAST/LENGTH` is what is missing (RFC 9110, 14.4).
-fn is_rest(range: &str, from: u64, file: &RemoteFile) -> bool {
-    let parts = range.strip_prefix("bytes ").and_then(|range| {
-        let (span, length) = range.split_once('/')?;
-        Some((span.split_once('-')?.0.parse::<u64>().ok()?, length))
-    });
-    parts.is_some_and(|(first, length)| {
-        first == from && (length == "*" || length.parse() == Ok(file.size))
-    })
 }

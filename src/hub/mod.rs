@@ -19,17 +19,21 @@ mod fetch;
 mod known;
 mod names;
 mod part;
+mod patience;
 mod place;
 mod settings;
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::PathBuf;
 
 pub use choose::{Choice, DEFAULT, INDEX, choose, shards};
-pub use client::Patience;
 pub use error::HubError;
 pub use fetch::Event;
 pub use known::{KNOWN, Known};
-pub use names::{Repo, Spec};
+pub use names::{Repo, Spec, is_gguf};
+pub use patience::Patience;
 pub use place::Cache;
 pub use settings::{Settings, Token, expand};
 
@@ -120,6 +124,26 @@ impl Hub {
         watch: &mut dyn FnMut(Event),
     ) -> Result<PathBuf, HubError> {
         fetch::fetch(&self.client, &self.cache, file, watch)
+    }
+
+    /// Some of a file's bytes, without downloading the rest: from here where the
+    /// file is here whole. None if the hub serves no parts of files.
+    ///
+    /// # Errors
+    /// The hub cannot be reached or refuses, or the disk does.
+    pub fn piece(&self, file: &RemoteFile, part: Range<u64>) -> Result<Option<Vec<u8>>, HubError> {
+        let blob = self.cache.place(file).blob;
+        if !blob.is_file() {
+            return self.client.piece(file, part);
+        }
+        let mut bytes = Vec::new();
+        File::open(&blob)
+            .and_then(|mut blob| {
+                blob.seek(SeekFrom::Start(part.start))?;
+                blob.take(part.end.saturating_sub(part.start)).read_to_end(&mut bytes)
+            })
+            .map_err(HubError::io("read", &blob))?;
+        Ok(Some(bytes))
     }
 
     /// Bytes of a file that are here already; all of them if it is whole.

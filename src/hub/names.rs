@@ -59,6 +59,11 @@ pub fn is_inside(path: &str) -> bool {
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
+/// A file that is a GGUF one by its name.
+pub fn is_gguf(path: &str) -> bool {
+    path.to_ascii_lowercase().ends_with(".gguf")
+}
+
 /// A model on the hub, as a person names it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {

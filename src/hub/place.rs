@@ -57,6 +57,42 @@ impl Cache {
         repos
     }
 
+    /// A repository's folder.
+    pub fn of(&self, repo: &Repo) -> PathBuf {
+        self.folder.join(repo.folder())
+    }
+
+    /// Removes a file of the commit last asked for, and its bytes unless
+    /// another commit or another name has them too. Waits for who downloads
+    /// it. Returns the bytes that are free now: 0 where there is no such file,
+    /// or where it is no link and nothing says which bytes are its.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn remove(&self, repo: &Repo, file: &str) -> Result<u64, HubError> {
+        let folders = self.snapshots(repo);
+        let found = folders.iter().find(|folder| folder.join(file).is_file());
+        let Some(folder) = found else { return Ok(0) };
+        let pointer = folder.join(file);
+        let Some(etag) = blob(&pointer) else { return Ok(0) };
+        let size = pointer.metadata().map(|about| about.len()).unwrap_or_default();
+        let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (repo, path) = (repo.clone(), file.into());
+        let place = self.place(&RemoteFile { repo, path, commit, etag: etag.clone(), size });
+        let _lock = place.lock(|| ())?;
+        let gone = |path: &Path| fs::remove_file(path).map_err(HubError::io("removed", path));
+        gone(&pointer)?;
+        let mut others = folders.iter().flat_map(|folder| {
+            let mut files = Vec::new();
+            walk(folder, "", &mut files);
+            files.into_iter().map(|file| folder.join(file))
+        });
+        if others.any(|other| blob(&other).as_ref() == Some(&etag)) {
+            return Ok(0);
+        }
+        gone(&place.blob).map(|()| size)
+    }
+
     /// The folders of a repository's commits that are here, that of the commit
     /// last asked for first.
     fn snapshots(&self, repo: &Repo) -> Vec<PathBuf> {
@@ -83,6 +119,13 @@ impl Cache {
             commit: file.commit.clone(),
         }
     }
+}
+
+/// The name of the bytes that a file of a commit is a link to.
+fn blob(pointer: &Path) -> Option<String> {
+    let target = fs::read_link(pointer).ok()?;
+    let inside = target.parent()?.file_name()? == "blobs";
+    Some(target.file_name()?.to_str()?.to_string()).filter(|_| inside)
 }
 
 /// The names of what is in a folder; none if it is not there.

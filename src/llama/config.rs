@@ -1,7 +1,7 @@
 //! The constants of a Llama: its shape and its position encoding.
 
 use super::error::ModelError;
-use super::gguf::{Gguf, Value};
+use super::gguf::{Header, Value};
 
 /// The shape of a model, and the constants of its layers.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +51,7 @@ impl LlamaConfig {
     /// # Errors
     /// `Unsupported` for anything but a dense Llama, `Damaged` for constants
     /// that are missing or contradict each other.
-    pub fn from_gguf(gguf: &Gguf) -> Result<Self, ModelError> {
+    pub fn from_gguf(gguf: &Header) -> Result<Self, ModelError> {
         match gguf.text("general.architecture").as_deref() {
             Some("llama") => {}
             Some(other) => {
@@ -110,7 +110,7 @@ impl LlamaConfig {
 }
 
 impl Rope {
-    fn from_gguf(gguf: &Gguf, head_dim: usize) -> Result<Self, ModelError> {
+    fn from_gguf(gguf: &Header, head_dim: usize) -> Result<Self, ModelError> {
         let dims = size_or(gguf, "llama.rope.dimension_count", head_dim)?;
         if dims > head_dim || !dims.is_multiple_of(2) {
             return Err(ModelError::damaged(format!("{dims} of {head_dim} elements are rotated")));
@@ -162,16 +162,16 @@ impl Rope {
 
 /// A size that has to be there: at least 1, and small enough that products of
 /// three of them cannot overflow.
-fn size(gguf: &Gguf, key: &str) -> Result<usize, ModelError> {
+fn size(gguf: &Header, key: &str) -> Result<usize, ModelError> {
     size_of(gguf, key)?.ok_or_else(|| ModelError::damaged(format!("{key} is missing")))
 }
 
-fn size_or(gguf: &Gguf, key: &str, default: usize) -> Result<usize, ModelError> {
+fn size_or(gguf: &Header, key: &str, default: usize) -> Result<usize, ModelError> {
     let size = size_of(gguf, key)?.unwrap_or(default);
     if size == 0 { Err(ModelError::damaged(format!("{key} is 0"))) } else { Ok(size) }
 }
 
-fn size_of(gguf: &Gguf, key: &str) -> Result<Option<usize>, ModelError> {
+fn size_of(gguf: &Header, key: &str) -> Result<Option<usize>, ModelError> {
     let value = match gguf.value(key) {
         None => return Ok(None),
         // One number a layer: a Llama has the same in all of them.
@@ -187,7 +187,7 @@ fn size_of(gguf: &Gguf, key: &str) -> Result<Option<usize>, ModelError> {
     }
 }
 
-fn positive(gguf: &Gguf, key: &str) -> Result<Option<f32>, ModelError> {
+fn positive(gguf: &Header, key: &str) -> Result<Option<f32>, ModelError> {
     match gguf.float(key) {
         None => Ok(None),
         Some(value) if value.is_finite() && value > 0.0 => Ok(Some(value as f32)),

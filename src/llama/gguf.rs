@@ -7,11 +7,12 @@
 //! files. Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 mod header;
+mod reader;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,45 +21,28 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 
-use self::header::Reader;
 use super::error::ModelError;
 
-/// A value of the metadata, reduced to the kinds that matter here.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    Int(i64),
-    Float(f64),
-    Bool(bool),
-    Text(Vec<u8>),
-    Ints(Vec<i64>),
-    Floats(Vec<f32>),
-    Texts(Vec<Vec<u8>>),
-    /// An array of arrays: read past, not kept.
-    Nested,
-}
-
-/// Where a tensor lies in the file.
-#[derive(Clone, Debug)]
-struct Tensor {
-    kind: GgmlDType,
-    /// Row-major, the fastest dimension last (GGUF writes it first).
-    shape: Vec<usize>,
-    /// From the start of the file.
-    start: usize,
-    bytes: usize,
-}
+pub use self::header::{Header, Value};
 
 /// Blocks of the tensors that tell one file from another, and their bytes.
 const SAMPLES: usize = 64;
 const SAMPLE: usize = 4096;
 
-/// A GGUF file: metadata and tensors.
+/// A GGUF file: what its header says, and tensors.
 pub struct Gguf {
     bytes: Bytes,
     /// When the file was last written, since 1970; 0 where that is not known.
     modified: Duration,
-    metadata: HashMap<String, Value>,
-    tensors: HashMap<String, Tensor>,
+    header: Header,
+}
+
+impl Deref for Gguf {
+    type Target = Header;
+
+    fn deref(&self) -> &Header {
+        &self.header
+    }
 }
 
 enum Bytes {
@@ -66,7 +50,7 @@ enum Bytes {
     Owned(Cow<'static, [u8]>),
 }
 
-impl std::ops::Deref for Bytes {
+impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -106,57 +90,8 @@ impl Gguf {
     }
 
     fn parse(bytes: Bytes) -> Result<Self, ModelError> {
-        let (metadata, tensors) = Reader::new(&bytes).header()?;
-        Ok(Self { bytes, modified: Duration::ZERO, metadata, tensors })
-    }
-
-    /// A whole number that is not negative.
-    pub fn uint(&self, key: &str) -> Option<u64> {
-        match self.metadata.get(key)? {
-            Value::Int(value) => u64::try_from(*value).ok(),
-            _ => None,
-        }
-    }
-
-    /// A number.
-    pub fn float(&self, key: &str) -> Option<f64> {
-        match self.metadata.get(key)? {
-            Value::Int(value) => Some(*value as f64),
-            Value::Float(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    pub fn bool(&self, key: &str) -> Option<bool> {
-        match self.metadata.get(key)? {
-            Value::Bool(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    /// A string; what is not UTF-8 in it shows as U+FFFD.
-    pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
-        match self.metadata.get(key)? {
-            Value::Text(value) => Some(String::from_utf8_lossy(value)),
-            _ => None,
-        }
-    }
-
-    /// Any value, as it was read.
-    pub fn value(&self, key: &str) -> Option<&Value> {
-        self.metadata.get(key)
-    }
-
-    /// The shape of a tensor, row-major, if it is in the file.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        Some(&self.tensors.get(name)?.shape)
-    }
-
-    /// The bytes that all tensors take in the file, and their elements.
-    pub fn size(&self) -> (usize, usize) {
-        self.tensors.values().fold((0, 0), |(bytes, elements), tensor| {
-            (bytes + tensor.bytes, elements + tensor.shape.iter().product::<usize>())
-        })
+        let header = Header::of(&bytes)?;
+        Ok(Self { bytes, modified: Duration::ZERO, header })
     }
 
     /// Tells this file from any other without reading all of it: SHA-256 of
@@ -164,7 +99,8 @@ impl Gguf {
     /// tensors, and blocks sampled evenly from the tensors.
     pub fn identity(&self) -> [u8; 32] {
         let all = &self.bytes[..];
-        let tensors = self.tensors.values().map(|tensor| tensor.start).min().unwrap_or(all.len());
+        let tensors =
+            self.header.tensors.values().map(|tensor| tensor.start).min().unwrap_or(all.len());
         let mut hash = Sha256::new();
         hash.update((all.len() as u64).to_le_bytes());
         hash.update(self.modified.as_nanos().to_le_bytes());
@@ -180,6 +116,7 @@ impl Gguf {
     /// How a tensor of exactly this shape is quantized, and its bytes.
     pub fn blocks(&self, name: &str, shape: &[usize]) -> Result<(GgmlDType, &[u8]), ModelError> {
         let tensor = self
+            .header
             .tensors
             .get(name)
             .ok_or_else(|| ModelError::damaged(format!("the tensor {name} is missing")))?;

@@ -17,7 +17,7 @@ pub mod tokenizer;
 
 pub use config::LlamaConfig;
 pub use error::ModelError;
-pub use gguf::Gguf;
+pub use gguf::{Gguf, Header};
 pub use portable::Portable;
 pub use tokenizer::Tokenizer;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use self::decoding::{Decoding, Means};
 use self::encoding::{Encoded, Encodings};
 use super::{Completion, Llm, LlmError, Request};
-use crate::chat::{Cancel, Prompt, Template, ToolForm};
+use crate::chat::{Cancel, Dialect, Prompt, ReplyForm, Template};
 use crate::decode::{Forms, Session, Snapshots, Switches};
 use crate::llama::{Forward, Gguf, ModelError, Portable, Tokenizer};
 
@@ -23,6 +23,7 @@ pub struct Local {
     /// Made when the first is needed.
     forms: Option<Forms>,
     template: Option<Arc<Template>>,
+    dialect: Option<Dialect>,
     encodings: Encodings,
 }
 
@@ -45,6 +46,7 @@ impl Local {
             switches: Switches::default(),
             forms: None,
             template: None,
+            dialect: None,
             encodings: Encodings::default(),
         })
     }
@@ -54,14 +56,13 @@ impl Local {
         Self { switches, ..self }
     }
 
-    /// Builds the form of replies that may call `tools` ahead of need, unless
-    /// forms are switched off.
+    /// Builds a form of replies ahead of need, unless forms are switched off.
     ///
     /// # Errors
     /// `Engine` if it cannot be built.
-    pub fn expect(&mut self, tools: &[ToolForm]) -> Result<(), LlmError> {
+    pub fn expect(&mut self, form: &ReplyForm) -> Result<(), LlmError> {
         if self.switches.form {
-            self.forms()?.form(tools, 0)?;
+            self.forms()?.form(form, 0)?;
         }
         Ok(())
     }
@@ -128,6 +129,11 @@ impl Local {
         Self { template: template.map(Arc::new), ..self }
     }
 
+    /// The same model, which was trained with this dialect and no other.
+    pub fn with_dialect(self, dialect: Dialect) -> Self {
+        Self { dialect: Some(dialect), ..self }
+    }
+
     /// The model's vocabulary.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -155,7 +161,7 @@ impl Llm for Local {
             self.encodings.encode(&self.tokenizer, request.prompt);
         self.fits(prompt.len().saturating_add(request.max_new_tokens))?;
         let form = match self.switches.form {
-            true => Some(self.forms()?.form(&request.form.tools, request.max_new_tokens)?),
+            true => Some(self.forms()?.form(request.form, request.max_new_tokens)?),
             false => None,
         };
         if self.switches.cache {
@@ -192,6 +198,10 @@ impl Llm for Local {
 
     fn template(&self) -> Option<Arc<Template>> {
         self.template.clone()
+    }
+
+    fn dialect(&self) -> Option<Dialect> {
+        self.dialect.clone()
     }
 
     fn notices(&mut self) -> Vec<String> {

@@ -8,7 +8,7 @@ pub mod scripted;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chat::{Cancel, Prompt, ReplyForm, Sampling, Segment, Template};
+use crate::chat::{Cancel, Dialect, Prompt, ReplyForm, Sampling, Segment, Template};
 
 /// Something that continues a conversation.
 pub trait Llm: Send {
@@ -32,6 +32,11 @@ pub trait Llm: Send {
 
     /// The chat template that comes with the model, if it can be used.
     fn template(&self) -> Option<Arc<Template>> {
+        None
+    }
+
+    /// The dialect that the model was trained with, if it knows no other.
+    fn dialect(&self) -> Option<Dialect> {
         None
     }
 

@@ -173,6 +173,7 @@ pub fn complete(
     watch: &mut dyn FnMut(&str),
 ) -> Result<Completion, LlmError> {
     let form = ReplyForm {
+        lead: " ",
         tools: vec![ToolForm { name: "Calculator".into(), input: InputForm::Arithmetic }],
         stop_lines: vec!["Observation:".into(), "User:".into()],
     };

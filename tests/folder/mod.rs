@@ -12,7 +12,7 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use llama_agent::chat::Cancel;
-use llama_agent::llama::convert::{ConvertError, Report, Target, quantize};
+use llama_agent::llama::convert::{Conversion, ConvertError, Report, Target};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -192,14 +192,19 @@ impl Folder {
     /// Quantizes what was written to a file beside it; its name and the report.
     pub fn quantized(&self, target: Target) -> (PathBuf, Report) {
         let output = self.path().join(format!("{target}.gguf"));
-        let report = quantize(self.path(), target, &output, &Cancel::new(), &mut |_| {}).unwrap();
+        let conversion = Conversion::plan(self.path(), target).unwrap();
+        let bytes = conversion.bytes();
+        let report = conversion.write(&output, &Cancel::new(), &mut |_| {}).unwrap();
+        // What it will take on the disk is known before.
+        assert_eq!(fs::metadata(&output).unwrap().len(), bytes);
         (output, report)
     }
 
     /// Why what was written cannot be quantized; nothing is left of the try.
     pub fn refused(&self) -> ConvertError {
         let output = self.path().join("refused.gguf");
-        let result = quantize(self.path(), Target::Q8_0, &output, &Cancel::new(), &mut |_| {});
+        let result = Conversion::plan(self.path(), Target::Q8_0)
+            .and_then(|conversion| conversion.write(&output, &Cancel::new(), &mut |_| {}));
         assert!(self.leftovers().is_empty(), "{:?}", self.leftovers());
         result.expect_err("a refusal")
     }

@@ -83,20 +83,23 @@ fn body(
 ) -> io::Result<()> {
     let same = seen.headers.get("if-range").is_none_or(|tag| *tag == ways.tag);
     let from = seen.headers.get("range").filter(|_| ways.ranges && same);
-    let from: Option<usize> =
-        from.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let span = from.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    let span = span.and_then(|(from, to)| {
+        // Without an end: to the file's.
+        Some((from.parse::<usize>().ok()?, to.parse().unwrap_or(usize::MAX)))
+    });
     headers.push(("etag", ways.tag.clone()));
-    let (status, part) = match from {
+    let (status, part) = match span {
         None => (200, bytes.to_vec()),
-        Some(from) if from >= bytes.len() => {
+        Some((from, _)) if from >= bytes.len() => {
             headers.push(("content-range", format!("bytes */{}", bytes.len())));
             return head(stream, 416, &headers, 0);
         }
-        Some(from) => {
-            let from = if ways.shifts { (from + 1).min(bytes.len() - 1) } else { from };
-            let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
-            headers.push(("content-range", range));
-            (206, bytes[from..].to_vec())
+        Some((from, to)) => {
+            let last = to.min(bytes.len() - 1);
+            let from = if ways.shifts { (from + 1).min(last) } else { from };
+            headers.push(("content-range", format!("bytes {from}-{last}/{}", bytes.len())));
+            (206, bytes[from..=last].to_vec())
         }
     };
     let mut part = part;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use llama_agent::chat::{InputForm, ToolForm};
+use llama_agent::chat::{Dialect, InputForm, ToolForm};
 use llama_agent::decode::Forms;
 use llama_agent::llama::{Gguf, Tokenizer};
 
@@ -125,11 +125,12 @@ impl Form {
                 tools.push(ToolForm { name: call.tool.clone(), input: InputForm::Text });
             }
         }
+        let form = Dialect::React.form(tools);
         for reply in turn.replies() {
             let ids = self.tokenizer.encode(&reply, false, false);
             ensure!(ids.len() <= LONGEST, "too long a reply to \"{}\": {reply}", turn.question);
             let mut guess = ids.clone();
-            self.forms.form(&tools, LONGEST)?.cut(&mut guess)?;
+            self.forms.form(&form, LONGEST)?.cut(&mut guess)?;
             if guess.len() < ids.len() {
                 let written = self.tokenizer.decode(&guess);
                 let written = String::from_utf8_lossy(&written);

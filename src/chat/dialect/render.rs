@@ -1,6 +1,7 @@
 //! Chat templates of model files: Jinja as the transformers library renders it.
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Kwargs;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use super::date;
@@ -35,6 +36,13 @@ impl<'a> Renderer<'a> {
         templates.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         templates.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        // As transformers has it: what is no HTML is not escaped for HTML.
+        templates.add_filter("tojson", |value: &Value, indent: Option<Value>, args: Kwargs| {
+            match value.as_str() {
+                Some(text) => Ok(Value::from(serde_json::Value::from(text).to_string())),
+                None => minijinja::filters::tojson(value, indent, args),
+            }
         });
         // The same in every rendering, or a prompt would change at midnight.
         let now = date::now();

@@ -5,8 +5,9 @@
 //! template's own text is ever read for control tokens. Refuses a template
 //! that rewrites what it wrote: each prompt must begin with the one before.
 
+use super::frames::{Gaps, Speaker, Writings, frames};
 use super::harmless::Marks;
-use super::render::{Message, Renderer};
+use super::render::Renderer;
 
 /// What a model file says of its chat template.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,9 @@ pub struct Template {
     /// From a reply to an observation, and from its end to the next reply.
     observation: (String, String),
     role: &'static str,
+    /// What a reply begins with: the space that the template writes before it.
+    lead: &'static str,
+    writings: Writings,
     marks: Marks,
 }
 
@@ -91,7 +95,7 @@ impl Template {
     }
 
     fn cut(gaps: Gaps, role: &'static str, source: Source) -> Result<Self, TemplateError> {
-        let Gaps { mut open, first, next, reply, observation, resume } = gaps;
+        let Gaps { mut open, first, next, reply, observation, resume, writings } = gaps;
         if source.add_bos && !open.starts_with(source.bos) {
             open.insert_str(0, source.bos);
         }
@@ -104,18 +108,23 @@ impl Template {
         }
         let (close, question) = first.split_at(first.len() - length);
         let between = &next[..next.len() - length];
-        let lead = if role == "user" { "Observation:" } else { "" };
+        let label = if role == "user" { "Observation:" } else { "" };
         let all = [&*open, &*first, &*next, &*reply, &*observation, &*resume];
         let marks = Marks::new(all).map_err(unrenderable)?;
-        // A reply begins with a space of its own.
-        let bare = |text: &str| text.strip_suffix(' ').unwrap_or(text).to_string();
+        // A space before a reply is the reply's own: pieces of a vocabulary
+        // begin with a space, and do not end in one.
+        let own = [&reply, &resume].iter().all(|gap| gap.ends_with(' '));
+        let lead = if own { " " } else { "" };
+        let bare = |gap: &str| gap.strip_suffix(lead).unwrap_or(gap).to_string();
         Ok(Self {
             close: close.into(),
             between: between.into(),
             question: (question.into(), bare(&reply)),
-            observation: (format!("{observation}{lead}"), bare(&resume)),
+            observation: (format!("{observation}{label}"), bare(&resume)),
             open,
             role,
+            lead,
+            writings,
             marks,
         })
     }
@@ -145,6 +154,16 @@ impl Template {
         self.marks.harmless(text)
     }
 
+    /// What somebody says, as the template writes it.
+    pub(super) fn write(&self, speaker: Speaker, text: &str) -> String {
+        self.writings.of(speaker).write(text)
+    }
+
+    /// What a reply begins with.
+    pub(super) fn lead(&self) -> &'static str {
+        self.lead
+    }
+
     /// The role that observations have.
     pub fn tool_role(&self) -> &'static str {
         self.role
@@ -156,103 +175,8 @@ impl Template {
     }
 }
 
-fn unrenderable(error: impl std::fmt::Display) -> TemplateError {
+pub(super) fn unrenderable(error: impl std::fmt::Display) -> TemplateError {
     TemplateError::Unrenderable(error.to_string().lines().next().unwrap_or_default().into())
-}
-
-/// What a template writes between messages, by who spoke before and after.
-struct Gaps {
-    open: String,
-    /// From the system message to the first question.
-    first: String,
-    /// From a reply to the next question.
-    next: String,
-    /// From a question to the reply.
-    reply: String,
-    /// From a reply to an observation.
-    observation: String,
-    /// From an observation to the next reply.
-    resume: String,
-}
-
-/// Who speaks in the conversation that shows every gap, most of them twice.
-#[derive(Clone, Copy, PartialEq)]
-enum Speaker {
-    System,
-    Person,
-    Model,
-    Tool,
-}
-
-fn frames(renderer: &Renderer, tool: &'static str, system: bool) -> Result<Gaps, TemplateError> {
-    use Speaker::{Model, Person, System, Tool};
-    let speakers = [System, Person, Model, Tool, Model, Tool, Model, Person, Model, Person, Model];
-    // Plain letters, which no escaping changes, and no two alike.
-    let words: Vec<String> =
-        (0..speakers.len()).map(|i| format!("Qx{}xQ", char::from(b'a' + i as u8))).collect();
-    let mut messages: Vec<Message> = speakers
-        .iter()
-        .zip(&words)
-        .map(|(speaker, word)| {
-            let role = match speaker {
-                System => "system",
-                Person => "user",
-                Model => "assistant",
-                Tool => tool,
-            };
-            Message { role, content: word.clone() }
-        })
-        .collect();
-    if !system {
-        let opening = messages.remove(0);
-        messages[0].content.insert_str(0, &format!("{}\n\n", opening.content));
-    }
-    let whole = renderer.render(&messages, false).map_err(unrenderable)?;
-    let mut places = Vec::new();
-    for word in &words {
-        let mut found = whole.match_indices(word.as_str());
-        match (found.next(), found.next()) {
-            (Some((at, _)), None) if places.last().is_none_or(|last| *last < at) => places.push(at),
-            _ => return Err(TemplateError::Alters),
-        }
-    }
-    // Message by message: the words of the system may be in the first.
-    let shift = speakers.len() - messages.len();
-    for count in 1..messages.len() {
-        let written = match speakers[count - 1 + shift] {
-            System => continue,
-            Model => {
-                let written = renderer.render(&messages[..count], false).map_err(unrenderable)?;
-                whole.starts_with(&written)
-            }
-            Person | Tool => {
-                let written = renderer.render(&messages[..count], true).map_err(unrenderable)?;
-                whole[..places[count + shift]].starts_with(&written)
-            }
-        };
-        if !written {
-            return Err(TemplateError::Rewrites);
-        }
-    }
-    let gap = |from: Speaker, to: Speaker| {
-        let mut gaps = (1..speakers.len())
-            .filter(|at| (speakers[at - 1], speakers[*at]) == (from, to))
-            .map(|at| &whole[places[at - 1] + words[at - 1].len()..places[at]]);
-        let first = gaps.next().unwrap_or_default();
-        if gaps.all(|gap| gap == first) {
-            Ok(first.to_string())
-        } else {
-            Err(TemplateError::Uneven)
-        }
-    };
-    Ok(Gaps {
-        open: whole[..places[0]].into(),
-        first: gap(System, Person)?,
-        next: gap(Model, Person)?,
-        reply: gap(Person, Model)?,
-        observation: gap(Model, Tool)?,
-        resume: gap(Tool, Model)?,
-    })
 }
 
 /// Text may be cut here: not inside a character, nor inside a mark in brackets,

@@ -1,8 +1,9 @@
 //! What a download takes, and what would take less.
 
 use super::room::Room;
+use crate::cli::disk;
 use crate::cli::face::words::bytes as size;
-use crate::cli::fit::{Fit, Need, fit};
+use crate::cli::fit::{Fit, Need, Shape, fit};
 use crate::hub::{KNOWN, Known, Spec};
 
 /// A download, before it begins.
@@ -18,6 +19,8 @@ pub struct Plan<'a> {
     pub kept: u64,
     /// Bytes of weights in memory.
     pub weights: u64,
+    /// What decides how much memory a conversation takes, where it is known.
+    pub shape: Option<Shape>,
 }
 
 impl Plan<'_> {
@@ -39,20 +42,20 @@ impl Plan<'_> {
 
     fn memory(&self, memory: u64, context: Option<usize>) -> String {
         let (weights, have) = (size(self.weights), size(memory));
-        let Some(known) = self.spec.known else {
-            // Its shape is in the file: less than this will not do.
+        let Some(shape) = self.shape else {
+            // Less than this will not do.
             let fits = if self.weights < memory { "may fit" } else { "does not fit" };
             let smaller = if self.weights < memory { None } else { self.fitting(memory, context) };
             return format!(
-                "memory: {weights} of weights, and what a conversation takes on top, of {have} \
-                 available: {fits}{}",
+                "memory: {weights} of weights, and what a conversation takes on top, which is \
+                 known when the file is here, of {have} available: {fits}{}",
                 smaller.unwrap_or_default()
             );
         };
-        let need = Need::of(self.weights, known.into(), context);
-        let tokens = context.unwrap_or(known.context).min(known.context);
+        let need = Need::of(self.weights, shape, context);
+        let tokens = context.unwrap_or(shape.context).min(shape.context);
         let taken = format!("{weights} of weights, and {} for", size(need.cache + need.room));
-        let said = match fit(self.weights, known.into(), context, memory) {
+        let said = match fit(self.weights, shape, context, memory) {
             Fit::Whole => "fits".into(),
             Fit::With(tokens) => format!("fits with --context {tokens}"),
             Fit::No => {
@@ -73,16 +76,10 @@ impl Plan<'_> {
     /// None if the disk has room, else what to do.
     pub fn short_of_disk(&self, room: &Room) -> Option<String> {
         let needed = self.size.saturating_sub(self.here) + self.kept;
-        let free = room.disk.filter(|free| *free < needed)?;
-        let instead = smaller(self.size, |_, bytes| bytes <= free);
-        let instead = instead.unwrap_or_default();
-        Some(format!(
-            "the disk is too small: {} are needed, and {} are free in {}: remove something there, \
-             or set HF_HOME to a folder on a larger disk{instead}",
-            size(needed),
-            size(free),
-            room.folder.display()
-        ))
+        let why = disk::short(&room.folder, room.disk, needed)?;
+        let free = room.disk.unwrap_or_default();
+        let instead = smaller(self.size, |_, bytes| bytes <= free).unwrap_or_default();
+        Some(format!("{why} set HF_HOME to a folder on a larger disk{instead}"))
     }
 }
 
@@ -111,7 +108,8 @@ mod tests {
     }
 
     fn plan(spec: &Spec, bytes: u64, here: u64) -> Plan<'_> {
-        Plan { spec, what: "a.gguf".into(), size: bytes, here, kept: 0, weights: bytes }
+        let shape = spec.known.map(Shape::from);
+        Plan { spec, what: "a.gguf".into(), size: bytes, here, kept: 0, weights: bytes, shape }
     }
 
     #[test]

@@ -18,7 +18,7 @@ const MAX_SIZE: usize = 1 << 20;
 
 /// A Llama's constants.
 #[derive(Clone, Debug)]
-pub(super) struct Config {
+pub struct Config {
     pub layers: usize,
     pub dim: usize,
     pub heads: usize,
@@ -33,7 +33,8 @@ pub(super) struct Config {
     pub eos: Option<u64>,
     /// What each pair's rotation frequency is divided by, if anything.
     pub rope_factors: Option<Vec<f32>>,
-    context: usize,
+    /// Tokens it was made for.
+    pub context: usize,
     norm_eps: f64,
     rope_base: f64,
     rope_scale: Option<f64>,
@@ -77,7 +78,10 @@ struct Rope {
 
 impl Config {
     /// Reads the folder's `config.json`.
-    pub(super) fn read(folder: &Path) -> Result<Self, ConvertError> {
+    ///
+    /// # Errors
+    /// It is not there, is damaged, or is that of another kind of model.
+    pub fn read(folder: &Path) -> Result<Self, ConvertError> {
         let Some(file) = json::read(folder, FILE)? else {
             return Err(ConvertError::Missing { folder: folder.into(), name: FILE.into() });
         };

@@ -18,16 +18,16 @@ mod tokenizer;
 mod writer;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::quantized::GgmlDType;
 
 use self::blocks::Loss;
 pub use self::checkpoint::Checkpoint;
-use self::config::Config;
+pub use self::config::Config;
 pub use self::error::ConvertError;
 use self::plan::Planned;
-use self::writer::{Entry, Value, Writer};
+use self::writer::{Entry, Metadata, Value, Writer};
 use crate::chat::Cancel;
 
 /// Elements that are read at a time: 16 MiB of f32, a fraction of a second.
@@ -109,70 +109,96 @@ pub struct Report {
     pub notices: Vec<String>,
 }
 
-/// Writes the Llama in `folder` to the file `output`, and reports after every
-/// slice. `output` is whole or not there.
-///
-/// # Errors
-/// The folder is not one of a Llama, or damaged; the file is there already or
-/// cannot be written; `cancel` was set meanwhile.
-pub fn quantize(
-    folder: &Path,
-    target: Target,
-    output: &Path,
-    cancel: &Cancel,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Report, ConvertError> {
-    let config = Config::read(folder)?;
-    let checkpoint = Checkpoint::open(folder)?;
-    let (planned, mut notices) = plan::plan(&config, &checkpoint, target)?;
-    let mut metadata = vec![
-        ("general.architecture".to_string(), Value::Text("llama".into())),
-        ("general.name".into(), Value::Text(name(folder))),
-        ("general.file_type".into(), Value::U32(target.file_type())),
-        // The blocks are those of ggml since 2023-05.
-        ("general.quantization_version".into(), Value::U32(2)),
-    ];
-    metadata.extend(config.metadata());
-    metadata.extend(tokenizer::metadata(folder, &config, &mut notices)?);
-    let mut entries: Vec<_> = planned.iter().map(Planned::entry).collect();
-    let factors = config.rope_factors.as_ref();
-    if let Some(factors) = factors {
-        let (name, shape) = ("rope_freqs.weight".into(), vec![factors.len()]);
-        entries.push(Entry { name, shape, kind: GgmlDType::F32 });
-    }
-    let mut writer = Writer::create(output, &metadata, &entries)?;
-    let total = planned.iter().map(Planned::elements).sum();
-    let (mut done, mut loss) = (0, Loss::default());
-    for planned in &planned {
-        let reader = checkpoint.reader(&planned.source)?;
-        let slices = Slices::of(planned);
-        for (first, count) in slices {
-            if cancel.is_set() {
-                return Err(ConvertError::Cancelled);
-            }
-            progress(Progress { tensor: &planned.name, done, total });
-            let rows = reader.rows(first, count)?;
-            let blocks = blocks::quantize(planned, &rows, first, count).map_err(|error| {
-                ConvertError::damaged(folder, format!("{}: {error}", planned.source))
-            })?;
-            writer.append(&blocks.bytes)?;
-            loss.add(blocks.loss);
-            done += (count * planned.columns()) as u64;
+/// A conversion that is understood, and not yet begun.
+pub struct Conversion {
+    folder: PathBuf,
+    checkpoint: Checkpoint,
+    planned: Vec<Planned>,
+    /// What pairs' rotation frequencies are divided by, where the file says so.
+    factors: Option<Vec<f32>>,
+    metadata: Metadata,
+    entries: Vec<Entry>,
+    notices: Vec<String>,
+}
+
+impl Conversion {
+    /// Reads everything but the weights of the Llama in `folder`.
+    ///
+    /// # Errors
+    /// The folder is not one of a Llama, or damaged.
+    pub fn plan(folder: &Path, target: Target) -> Result<Self, ConvertError> {
+        let config = Config::read(folder)?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let (planned, mut notices) = plan::plan(&config, &checkpoint, target)?;
+        let mut metadata = vec![
+            ("general.architecture".to_string(), Value::Text("llama".into())),
+            ("general.name".into(), Value::Text(name(folder))),
+            ("general.file_type".into(), Value::U32(target.file_type())),
+            // The blocks are those of ggml since 2023-05.
+            ("general.quantization_version".into(), Value::U32(2)),
+        ];
+        metadata.extend(config.metadata());
+        metadata.extend(tokenizer::metadata(folder, &config, &mut notices)?);
+        let mut entries: Vec<_> = planned.iter().map(Planned::entry).collect();
+        let factors = config.rope_factors;
+        if let Some(factors) = &factors {
+            let (name, shape) = ("rope_freqs.weight".into(), vec![factors.len()]);
+            entries.push(Entry { name, shape, kind: GgmlDType::F32 });
         }
+        let folder = folder.into();
+        Ok(Self { folder, checkpoint, planned, factors, metadata, entries, notices })
     }
-    if let Some(factors) = factors {
-        let bytes: Vec<_> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
-        writer.append(&bytes)?;
+
+    /// Size of the file, to the byte.
+    pub fn bytes(&self) -> u64 {
+        writer::size(&self.metadata, &self.entries)
     }
-    writer.finish()?;
-    Ok(Report {
-        tensors: entries.len(),
-        parameters: total,
-        bytes: entries.iter().map(Entry::bytes).sum(),
-        loss: loss.relative(),
-        requantized: checkpoint.has_four_bits(),
-        notices,
-    })
+
+    /// Writes the file `output`, and reports after every slice. It is whole or
+    /// not there.
+    ///
+    /// # Errors
+    /// The weights are damaged; the file is there already or cannot be
+    /// written; `cancel` was set meanwhile.
+    pub fn write(
+        self,
+        output: &Path,
+        cancel: &Cancel,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report, ConvertError> {
+        let mut writer = Writer::create(output, &self.metadata, &self.entries)?;
+        let total = self.planned.iter().map(Planned::elements).sum();
+        let (mut done, mut loss) = (0, Loss::default());
+        for planned in &self.planned {
+            let reader = self.checkpoint.reader(&planned.source)?;
+            for (first, count) in Slices::of(planned) {
+                if cancel.is_set() {
+                    return Err(ConvertError::Cancelled);
+                }
+                progress(Progress { tensor: &planned.name, done, total });
+                let rows = reader.rows(first, count)?;
+                let blocks = blocks::quantize(planned, &rows, first, count).map_err(|error| {
+                    ConvertError::damaged(&self.folder, format!("{}: {error}", planned.source))
+                })?;
+                writer.append(&blocks.bytes)?;
+                loss.add(blocks.loss);
+                done += (count * planned.columns()) as u64;
+            }
+        }
+        if let Some(factors) = &self.factors {
+            let bytes: Vec<_> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
+            writer.append(&bytes)?;
+        }
+        writer.finish()?;
+        Ok(Report {
+            tensors: self.entries.len(),
+            parameters: total,
+            bytes: self.entries.iter().map(Entry::bytes).sum(),
+            loss: loss.relative(),
+            requantized: self.checkpoint.has_four_bits(),
+            notices: self.notices,
+        })
+    }
 }
 
 /// The folder's own name.

@@ -125,6 +125,12 @@ impl Writer {
     }
 }
 
+/// Bytes of the whole file.
+pub(super) fn size(metadata: &Metadata, entries: &[Entry]) -> u64 {
+    let tensors = entries.iter().map(|entry| entry.bytes().next_multiple_of(ALIGNMENT));
+    header(metadata, entries).len() as u64 + tensors.sum::<u64>()
+}
+
 /// Everything before the first tensor.
 fn header(metadata: &Metadata, entries: &[Entry]) -> Vec<u8> {
     let mut out = b"GGUF".to_vec();

@@ -12,8 +12,18 @@ static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../kernels/llam
 /// Machine code for compute capability 8.0 and 9.0, and PTX for later ones.
 pub(super) static FATBIN: &[u8] = &ALIGNED.0;
 
+/// The most columns of a pass whose rows do not depend on how many there are.
+pub(super) const NARROW: usize = 16;
+
+/// From this many tokens on, a pass takes the kernels for many columns: they take as
+/// long for 128 columns as for one.
+pub(super) const WIDE_FROM: usize = 49;
+
 /// The most columns of one pass.
-pub(super) const MOST_COLUMNS: usize = 16;
+pub(super) const MOST_COLUMNS: usize = 512;
+
+/// Columns of one block of a wide product, and of `attend_wide`.
+pub(super) const WIDE_COLUMNS: (usize, usize) = (128, 64);
 
 /// Positions that one block of `attend` looks at.
 pub(super) const SPLIT: usize = 64;
@@ -39,31 +49,58 @@ impl Role {
             Self::Logits => "logits",
         }
     }
+}
 
-    /// Warps and rows of a block, as in `llama.cu`.
+/// What the kernels of a pass are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    Eight,
+    Sixteen,
+    Wide,
+}
+
+impl Width {
+    /// For so many tokens.
+    pub(super) fn of(columns: usize) -> Self {
+        match columns {
+            0..=8 => Self::Eight,
+            9..=NARROW => Self::Sixteen,
+            _ => Self::Wide,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Eight => "8",
+            Self::Sixteen => "16",
+            Self::Wide => "wide",
+        }
+    }
+
+    pub(super) fn columns(self) -> usize {
+        match self {
+            Self::Eight => 8,
+            Self::Sixteen => NARROW,
+            Self::Wide => MOST_COLUMNS,
+        }
+    }
+
+    /// Warps and rows of a product's block, as in `llama.cu` and `wide.cuh`.
     pub(super) const fn block(self) -> (usize, usize) {
         match self {
-            Self::Inner => (4, 64),
+            Self::Wide => (4, 128),
             _ => (8, 32),
         }
     }
 
-    /// Bytes of shared memory: on Hopper a ring of two stages for each warp,
-    /// which the warps' sums use afterwards; elsewhere the sums alone.
-    pub(super) fn shared(self, format: Format, columns: usize, hopper: bool) -> usize {
-        let (warps, rows) = self.block();
-        let sums = columns * 20 * size_of::<f32>() * warps;
-        let ring = warps * 2 * (rows / 16) * format.chunk_bytes();
-        if hopper { ring.max(sums) } else { sums }
-    }
-}
-
-/// The number of columns that a kernel for `columns` is compiled for.
-pub(super) fn compiled_columns(columns: usize) -> usize {
-    match columns {
-        0..=1 => 1,
-        2..=8 => 8,
-        _ => 16,
+    /// Bytes of a product's shared memory: the warps' sums, or three blocks of
+    /// activations and, for each warp, two chunks of its two tiles.
+    pub(super) fn shared(self, format: Format) -> usize {
+        let (warps, _) = self.block();
+        match self {
+            Self::Wide => 3 * WIDE_COLUMNS.0 * 32 * 2 + warps * 4 * format.chunk_bytes(),
+            _ => self.columns() * 20 * size_of::<f32>() * warps,
+        }
     }
 }
 
@@ -97,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn rings_fit_the_shared_memory_of_a_multiprocessor() {
+    fn stages_fit_the_shared_memory_of_a_multiprocessor() {
         // CUDA C++ Programming Guide, "Technical Specifications per Compute
-        // Capability": 227 KB for a block on 9.0, 99 KB on 8.6.
+        // Capability": 99 KB for a block on 8.6, more on 8.0 and 9.0. Arrays of
+        // fixed size come on top.
         for format in Format::ALL {
-            for role in [Role::Heads, Role::Residual, Role::Inner, Role::Logits] {
-                assert!(role.shared(format, MOST_COLUMNS, true) + (8 << 10) <= 227 << 10);
-                assert!(role.shared(format, MOST_COLUMNS, false) + (8 << 10) <= 99 << 10);
+            for width in [Width::Eight, Width::Sixteen, Width::Wide] {
+                assert!(width.shared(format) + (2 << 10) <= 99 << 10, "{format:?} {width:?}");
             }
         }
     }

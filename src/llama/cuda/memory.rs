@@ -1,6 +1,6 @@
 //! How much device memory a model takes, before any of it is taken.
 
-use super::kernels::{MOST_COLUMNS, SPLIT};
+use super::kernels::{MOST_COLUMNS, NARROW, SPLIT};
 use super::layout::COLUMNS;
 use crate::llama::LlamaConfig;
 
@@ -91,9 +91,9 @@ pub(super) fn pieces(config: &LlamaConfig) -> usize {
 pub(super) struct Sizes {
     pub(super) input: usize,
     pub(super) squares: usize,
-    pub(super) model: [usize; 3],
-    pub(super) mixed: [usize; 3],
-    pub(super) inner: [usize; 3],
+    pub(super) model: usize,
+    pub(super) mixed: usize,
+    pub(super) inner: usize,
     pub(super) queries: usize,
     pub(super) sums: usize,
     pub(super) tops: usize,
@@ -104,7 +104,7 @@ pub(super) struct Sizes {
 impl Sizes {
     pub(super) fn new(config: &LlamaConfig) -> Self {
         let heads = config.heads * config.head_dim;
-        let rows = MOST_COLUMNS * config.heads * pieces(config);
+        let rows = NARROW * config.heads * pieces(config);
         Self {
             input: STATE + MOST_COLUMNS * config.dim * FLOAT,
             squares: MOST_COLUMNS * config.dim.div_ceil(32) * FLOAT,
@@ -115,21 +115,20 @@ impl Sizes {
             sums: rows * config.head_dim * FLOAT,
             tops: rows * 2 * FLOAT,
             turns: config.context * config.rope.dims * FLOAT,
-            logits: MOST_COLUMNS * config.vocab * FLOAT,
+            logits: NARROW * config.vocab * FLOAT,
         }
     }
 
     fn all(&self) -> Vec<usize> {
-        let Self { input, squares, queries, sums, tops, turns, logits, .. } = *self;
-        let alone = [input, squares, queries, sums, tops, turns, logits];
-        [&alone[..], &self.model, &self.mixed, &self.inner].concat()
+        let Self { input, squares, model, mixed, inner, queries, sums, tops, turns, logits } =
+            *self;
+        vec![input, squares, model, mixed, inner, queries, sums, tops, turns, logits]
     }
 }
 
-/// Quants, scales, and scales times sums of quants of all columns.
-fn activations(elements: usize) -> [usize; 3] {
-    let padded = MOST_COLUMNS * elements.next_multiple_of(COLUMNS);
-    [padded, padded / 32 * FLOAT, padded / 32 * FLOAT]
+/// Halves of all columns.
+fn activations(elements: usize) -> usize {
+    MOST_COLUMNS * elements.next_multiple_of(COLUMNS) * HALF
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The forward pass on an NVIDIA GPU, at the speed of its memory.
 //!
-//! Weights stay in the bits of the file; activations are quantized to 8 bits, a
-//! scale for each 32; the cache is f16. Passes are graphs of launches over static
-//! buffers, up to 16 tokens each. A token's row does not depend on the tokens
-//! processed with it, bit for bit. Embeddings stay in the computer's memory.
+//! Weights stay in the bits of the file; activations and the cache are f16. Passes
+//! are graphs of launches over static buffers: of up to 16 tokens, whose rows do not
+//! depend on the tokens processed with them, bit for bit, and of up to 512 for long
+//! prompts, whose rows do not depend on them either but differ from the others' in
+//! their last bits. Embeddings stay in the computer's memory.
 
 mod driver;
 mod kernels;
@@ -24,9 +25,9 @@ pub use self::memory::Needs;
 pub use self::driver::devices;
 
 use self::driver::{Buffer, Device, Graph, Pinned};
-use self::kernels::{FATBIN, HEAD_DIMS};
+use self::kernels::{FATBIN, HEAD_DIMS, Width};
 use self::memory::{STATE, Sizes};
-use self::plan::{Addresses, Plan, Weights};
+use self::plan::{Addresses, Plan};
 use self::weights::{Loader, Source};
 use super::{Gguf, LlamaConfig, ModelError};
 
@@ -38,8 +39,10 @@ pub struct Cuda {
     at: Addresses,
     needs: Needs,
     fingerprint: Option<String>,
-    /// For 1, 8 and 16 columns: layers, then logits.
-    graphs: [(Graph, Graph); 3],
+    /// From hidden states on, for up to 8 tokens, up to 16, and more.
+    layers: [Graph; 3],
+    /// To logits, of up to 8 tokens and up to 16.
+    logits: [Graph; 2],
     /// State and hidden states of a pass, on their way.
     input: Pinned,
     _buffers: Vec<Buffer>,
@@ -123,11 +126,14 @@ impl Cuda {
         let (cos, sin) = config.rope.turns(factors.as_deref(), 0, config.context);
         let turns: Vec<[f32; 2]> = cos.into_iter().zip(sin).map(|(c, s)| [c, s]).collect();
         device.write(at.turns, &turns)?;
-        let graphs = [
-            graphs(&mut device, &config, &weights, &at, 1)?,
-            graphs(&mut device, &config, &weights, &at, 8)?,
-            graphs(&mut device, &config, &weights, &at, 16)?,
+        let plan = |width| Plan { config: &config, weights: &weights, at: &at, width };
+        let [eight, sixteen, wide] = [Width::Eight, Width::Sixteen, Width::Wide].map(plan);
+        let layers = [
+            device.record(&eight.layers())?,
+            device.record(&sixteen.layers())?,
+            device.record(&wide.layers())?,
         ];
+        let logits = [device.record(&eight.logits())?, device.record(&sixteen.logits())?];
         let input = device.pinned(Sizes::new(&config).input)?;
         Ok(Self {
             config,
@@ -136,7 +142,8 @@ impl Cuda {
             at,
             needs,
             fingerprint: None,
-            graphs,
+            layers,
+            logits,
             input,
             _buffers: buffers,
             device,
@@ -192,18 +199,14 @@ fn addresses(
         buffers.push(buffer);
         Ok(at)
     };
-    let mut three = |sizes: [usize; 3]| -> Result<[u64; 3]> {
-        Ok([take(sizes[0])?, take(sizes[1])?, take(sizes[2])?])
-    };
-    let (model, mixed, inner) = (three(sizes.model)?, three(sizes.mixed)?, three(sizes.inner)?);
     let state = take(sizes.input)?;
     Ok(Addresses {
         state,
         hidden: state + STATE as u64,
         squares: take(sizes.squares)?,
-        model,
-        mixed,
-        inner,
+        model: take(sizes.model)?,
+        mixed: take(sizes.mixed)?,
+        inner: take(sizes.inner)?,
         queries: take(sizes.queries)?,
         keys: take(memory::cache(config))?,
         values: take(memory::cache(config))?,
@@ -212,15 +215,4 @@ fn addresses(
         turns: take(sizes.turns)?,
         logits: take(sizes.logits)?,
     })
-}
-
-fn graphs(
-    device: &mut Device,
-    config: &LlamaConfig,
-    weights: &Weights,
-    at: &Addresses,
-    columns: usize,
-) -> Result<(Graph, Graph)> {
-    let plan = Plan { config, weights, at, columns, hopper: device.hopper() };
-    Ok((device.record(&plan.layers())?, device.record(&plan.logits())?))
 }

@@ -1,49 +1,67 @@
-//! Passes: tokens in, logits out, 16 at most in one graph.
+//! Passes: tokens in, logits out.
 
 use anyhow::{Result, ensure};
 use candle_core::{Device as Host, Tensor};
 
-use super::kernels::{MOST_COLUMNS, compiled_columns};
+use super::kernels::{MOST_COLUMNS, NARROW, WIDE_FROM, Width};
 use super::memory::STATE;
 use super::{Cuda, Embedding};
 use crate::chat::Cancel;
 use crate::llama::{CacheRows, Forward, LlamaConfig, Want};
 
-/// Tokens that `forward` should be given at a time: the wish to stop is looked
-/// at every 16 anyway.
-const CHUNK: usize = 256;
+/// Places of a pass's activations that the last rows' logits are taken from are
+/// multiples of this.
+const TILE: usize = 8;
+
+/// How many of `left` tokens the next pass takes. What a wide pass would do for few
+/// is quicker by 16.
+fn pass_of(left: usize) -> usize {
+    if left >= WIDE_FROM { left.min(MOST_COLUMNS) } else { left.min(NARROW) }
+}
 
 impl Cuda {
-    /// At most 16 tokens at `start`; returns the logits after the last `rows`.
-    fn piece(&mut self, tokens: &[u32], start: usize, rows: usize) -> Result<Vec<f32>> {
+    /// One pass at `start`; returns the logits after the last `rows` tokens.
+    fn pass(&mut self, tokens: &[u32], start: usize, rows: usize) -> Result<Vec<f32>> {
         let n = tokens.len();
         let hidden = self.embeddings(tokens)?;
         self.device.synchronize(self.device.stream)?;
-        let state = [start as u32, n as u32];
-        let input = self.input.bytes();
-        let mut write = |at: usize, bytes: &mut dyn Iterator<Item = [u8; 4]>| {
-            for (to, from) in input[at..].chunks_exact_mut(4).zip(bytes) {
-                to.copy_from_slice(&from);
-            }
-        };
-        write(0, &mut state.iter().map(|value| value.to_le_bytes()));
-        write(STATE, &mut hidden.iter().map(|value| value.to_le_bytes()));
-        let bytes = STATE + hidden.len() * size_of::<f32>();
-        self.device.upload(self.at.state, &self.input, bytes, self.device.stream)?;
-        let (layers, logits) = match compiled_columns(n) {
-            1 => &self.graphs[0],
-            8 => &self.graphs[1],
-            _ => &self.graphs[2],
-        };
-        self.device.run(layers)?;
+        let input = &mut self.input.bytes()[STATE..];
+        for (to, from) in input.chunks_exact_mut(4).zip(&hidden) {
+            to.copy_from_slice(&from.to_le_bytes());
+        }
+        let mut first = (n - rows) / TILE * TILE;
+        self.state(start, n, first, STATE + hidden.len() * size_of::<f32>())?;
+        self.device.run(match Width::of(n) {
+            Width::Eight => &self.layers[0],
+            Width::Sixteen => &self.layers[1],
+            Width::Wide => &self.layers[2],
+        })?;
         let vocab = self.config.vocab;
         let mut result = vec![0.0; rows * vocab];
-        if rows > 0 {
-            self.device.run(logits)?;
-            let first = ((n - rows) * vocab * size_of::<f32>()) as u64;
-            self.device.read(&mut result, self.at.logits + first)?;
+        let mut unread = &mut result[..];
+        while !unread.is_empty() {
+            let columns = (n - first).min(NARROW);
+            self.device.run(&self.logits[usize::from(columns > TILE)])?;
+            // Rows before those asked for share a tile with them.
+            let skipped = first + columns - (n - unread.len() / vocab);
+            let (here, rest) = unread.split_at_mut(skipped * vocab);
+            let from = ((columns - skipped) * vocab * size_of::<f32>()) as u64;
+            self.device.read(here, self.at.logits + from)?;
+            unread = rest;
+            first += columns;
+            if !unread.is_empty() {
+                self.state(start, n, first, STATE)?;
+            }
         }
         Ok(result)
+    }
+
+    /// Tells the kernels how many tokens are cached and new, and which are the first
+    /// that logits are asked of; uploads this many bytes of the input with it.
+    fn state(&mut self, length: usize, columns: usize, first: usize, bytes: usize) -> Result<()> {
+        let words = [length, columns, first].map(|value| (value as u32).to_le_bytes());
+        self.input.bytes()[..12].copy_from_slice(words.as_flattened());
+        self.device.upload(self.at.state, &self.input, bytes, self.device.stream)
     }
 
     fn embeddings(&self, tokens: &[u32]) -> Result<Vec<f32>> {
@@ -86,13 +104,15 @@ impl Forward for Cuda {
         self.device.bind()?;
         let first = n - want.rows(n);
         let mut logits = Vec::new();
-        for (i, piece) in tokens.chunks(MOST_COLUMNS).enumerate() {
+        let mut start = 0;
+        while start < n {
             if cancel.is_set() {
                 return Ok(None);
             }
-            let start = i * MOST_COLUMNS;
-            let rows = (start + piece.len()).saturating_sub(first.max(start));
-            logits.extend(self.piece(piece, self.length + start, rows)?);
+            let end = start + pass_of(n - start);
+            let rows = end.saturating_sub(first.max(start));
+            logits.extend(self.pass(&tokens[start..end], self.length + start, rows)?);
+            start = end;
         }
         self.device.synchronize(self.device.stream)?;
         self.length = needed;
@@ -116,7 +136,7 @@ impl Forward for Cuda {
     }
 
     fn chunk(&self) -> usize {
-        CHUNK
+        MOST_COLUMNS
     }
 
     fn fingerprint(&self) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Which kernels a pass launches, with what: plain data, made once.
 
-use super::kernels::{MOST_COLUMNS, Role, SPLIT, compiled_columns};
+use super::kernels::{NARROW, Role, SPLIT, WIDE_COLUMNS, Width};
 use super::layout::{COLUMNS, Format, ROWS};
 use super::memory::{layer_cache, pieces};
 use crate::llama::LlamaConfig;
@@ -64,7 +64,7 @@ pub(super) struct Layer {
     /// Queries, keys and values: a part for each run of one format.
     pub(super) heads: Vec<Part>,
     pub(super) output: Part,
-    /// 32 rows of the gate, 32 of up, and so on.
+    /// 16 rows of the gate, 16 of up, and so on.
     pub(super) inner: Part,
     pub(super) down: Part,
     pub(super) attention_norm: u64,
@@ -84,9 +84,9 @@ pub(super) struct Addresses {
     pub(super) state: u64,
     pub(super) hidden: u64,
     pub(super) squares: u64,
-    pub(super) model: [u64; 3],
-    pub(super) mixed: [u64; 3],
-    pub(super) inner: [u64; 3],
+    pub(super) model: u64,
+    pub(super) mixed: u64,
+    pub(super) inner: u64,
     pub(super) queries: u64,
     pub(super) keys: u64,
     pub(super) values: u64,
@@ -96,22 +96,20 @@ pub(super) struct Addresses {
     pub(super) logits: u64,
 }
 
-/// Makes the launches of passes of at most `columns` tokens.
+/// Makes the launches of passes of this width.
 pub(super) struct Plan<'a> {
     pub(super) config: &'a LlamaConfig,
     pub(super) weights: &'a Weights,
     pub(super) at: &'a Addresses,
-    pub(super) columns: usize,
-    pub(super) hopper: bool,
+    pub(super) width: Width,
 }
 
 impl Plan<'_> {
     /// From the hidden states of new tokens to those after the last layer.
     pub(super) fn layers(&self) -> Vec<Launch> {
-        let columns = compiled_columns(self.columns);
         let mut all = vec![Launch {
             kernel: "begin".into(),
-            grid: (count(self.config.dim.div_ceil(256)), count(columns)),
+            grid: (count(self.config.dim.div_ceil(256)), count(self.width.columns())),
             threads: 256,
             shared: 0,
             arguments: vec![
@@ -135,7 +133,7 @@ impl Plan<'_> {
             let to = vec![self.residual(layer.ffn_norm)];
             all.push(self.product(Role::Residual, &layer.output, self.at.mixed, width, to));
             let chunks = self.config.ffn.div_ceil(COLUMNS);
-            let to = Structure::default().pointers(self.at.inner).int(chunks).words();
+            let to = Structure::default().pointer(self.at.inner).int(chunks).words();
             let to = vec![self.norm(), to];
             all.push(self.product(Role::Inner, &layer.inner, self.at.model, self.config.dim, to));
             let next = self.weights.layers.get(i + 1);
@@ -145,7 +143,8 @@ impl Plan<'_> {
         all
     }
 
-    /// From there to logits, a row for each token.
+    /// From there to logits, a row for each token from the state's first on, up to
+    /// as many as the width has.
     pub(super) fn logits(&self) -> Vec<Launch> {
         let to = Structure::default().pointer(self.at.logits).int(self.config.vocab).words();
         let (part, dim) = (&self.weights.output, self.config.dim);
@@ -156,24 +155,28 @@ impl Plan<'_> {
         &self,
         role: Role,
         part: &Part,
-        x: [u64; 3],
+        x: u64,
         columns: usize,
         others: Vec<Vec<u64>>,
     ) -> Launch {
-        let compiled = compiled_columns(self.columns);
-        let (warps, rows) = role.block();
+        let (warps, rows) = self.width.block();
+        let blocks = count(part.rows.div_ceil(rows));
+        // Blocks of the same rows beside each other: they read the same weights.
+        let grid = match self.width {
+            Width::Wide => (count(self.width.columns() / WIDE_COLUMNS.0), blocks),
+            _ => (blocks, 1),
+        };
         let product = Structure::default()
-            .pointer(part.at)
-            .pointers(x)
-            .pointer(self.at.state)
-            .int(columns.div_ceil(COLUMNS));
+            .pointers([part.at, x, self.at.state])
+            .int(columns.div_ceil(COLUMNS))
+            .int(part.rows);
         let mut arguments = vec![product.words()];
         arguments.extend(others);
         Launch {
-            kernel: format!("{}_{}_{compiled}", role.name(), part.format.name()),
-            grid: (count(part.rows / rows), 1),
+            kernel: format!("{}_{}_{}", role.name(), part.format.name(), self.width.name()),
+            grid,
             threads: count(warps * 32),
-            shared: count(role.shared(part.format, compiled, self.hopper)),
+            shared: count(self.width.shared(part.format)),
             arguments,
         }
     }
@@ -189,9 +192,7 @@ impl Plan<'_> {
 
     fn residual(&self, weight: u64) -> Vec<u64> {
         Structure::default()
-            .pointer(self.at.hidden)
-            .pointer(weight)
-            .pointers(self.at.model)
+            .pointers([self.at.hidden, weight, self.at.model])
             .pointer(self.at.squares)
             .int(self.config.dim)
             .int(self.config.dim.div_ceil(COLUMNS))
@@ -219,7 +220,7 @@ impl Plan<'_> {
             .words()
     }
 
-    fn attention(&self, layer: usize) -> [Launch; 2] {
+    fn attention(&self, layer: usize) -> Vec<Launch> {
         let (keys, values) = self.cache(layer);
         let LlamaConfig { heads, kv_heads, head_dim, context, .. } = *self.config;
         let pieces = pieces(self.config);
@@ -232,24 +233,34 @@ impl Plan<'_> {
             .int(pieces)
             .float(1.0 / (head_dim as f32).sqrt())
             .words();
+        let x = Structure::default().pointer(self.at.mixed).words();
+        let chunks = Structure::default().int((heads * head_dim).div_ceil(COLUMNS)).words();
+        // Keys and values in f16, rows padded against bank conflicts.
+        let shared = count(2 * SPLIT * (head_dim + 8) * 2);
+        if self.width == Width::Wide {
+            return vec![Launch {
+                kernel: format!("attend_wide_{head_dim}"),
+                grid: (count(self.width.columns() / WIDE_COLUMNS.1), count(heads)),
+                threads: 128,
+                shared,
+                arguments: vec![attention, x, chunks],
+            }];
+        }
         let attend = Launch {
             kernel: format!("attend_{head_dim}"),
             grid: (count(pieces), count(kv_heads)),
             threads: 128,
-            // Keys and values in f16, rows padded against bank conflicts.
-            shared: count(2 * SPLIT * (head_dim + 8) * 2),
+            shared,
             arguments: vec![attention.clone()],
         };
-        let x = Structure::default().pointers(self.at.mixed).words();
-        let chunks = Structure::default().int((heads * head_dim).div_ceil(COLUMNS)).words();
         let join = Launch {
             kernel: format!("join_{head_dim}"),
-            grid: (count(heads), count(compiled_columns(self.columns))),
+            grid: (count(heads), count(self.width.columns())),
             threads: count(head_dim),
             shared: 0,
             arguments: vec![attention, x, chunks],
         };
-        [attend, join]
+        vec![attend, join]
     }
 }
 
@@ -258,7 +269,7 @@ fn count(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
-const _: () = assert!(MOST_COLUMNS == 16 && ROWS == 16, "as the kernels are compiled");
+const _: () = assert!(NARROW == 16 && ROWS == 16, "as the kernels are compiled");
 
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,8 @@ use crate::llama::{Gguf, LlamaConfig, ModelError};
 /// Bytes of one of the two pinned buffers.
 const STAGE: usize = 64 << 20;
 
-/// Rows that a block of any product takes at most: matrices end at multiples.
+/// Rows that a block of a product, or a warp of a wide one, takes: matrices end at
+/// multiples.
 const BLOCK: usize = 32;
 
 /// Where weights come from.
@@ -31,7 +32,7 @@ pub(super) enum Source<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     Stacked,
-    /// 32 of the first, 32 of the second, and so on.
+    /// 16 of the first, 16 of the second, and so on.
     Alternating,
 }
 
@@ -230,7 +231,7 @@ fn of_file<'a>(
 /// Row `at` of the matrix that the tensors make; empty past its end.
 fn row<'a>(sources: &[Rows<'a>], order: Order, at: usize) -> &'a [u8] {
     let (source, at) = match order {
-        Order::Alternating => (at / BLOCK % 2, at / (2 * BLOCK) * BLOCK + at % BLOCK),
+        Order::Alternating => (at / ROWS % 2, at / (2 * ROWS) * ROWS + at % ROWS),
         Order::Stacked => {
             let mut at = at;
             let source = sources.iter().position(|source| {
@@ -264,8 +265,8 @@ mod tests {
             Rows { format: Format::Q8_0, bytes: &b, rows: 64 },
         ];
         let of = |order, at| row(&sources, order, at).first().copied();
-        let ends = [0, 31, 32, 63, 64, 96, 127, 128].map(|at| of(Order::Alternating, at));
-        let expected = [0, 31, 100, 131, 32, 132, 163].map(Some);
+        let ends = [0, 15, 16, 31, 32, 48, 127, 128].map(|at| of(Order::Alternating, at));
+        let expected = [0, 15, 100, 115, 16, 116, 163].map(Some);
         assert_eq!(ends[..7], expected);
         assert_eq!(ends[7], None);
         let stacked = [0, 63, 64, 127, 128].map(|at| of(Order::Stacked, at));

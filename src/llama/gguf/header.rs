@@ -1,234 +1,113 @@
-//! Reading a GGUF header, every step checked against the bytes that are there.
+//! What a GGUF file says of itself before its first tensor. It can be read
+//! without the tensors, from the file's first bytes alone.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use candle_core::quantized::GgmlDType;
 
-use super::{Tensor, Value};
+use super::reader::Reader;
 use crate::llama::error::ModelError;
 
-/// More elements than any vocabulary has: an array longer than this is a lie.
-const MAX_ARRAY: u64 = 1 << 24;
-/// ggml's own limit on the dimensions of a tensor.
-const MAX_DIMENSIONS: u32 = 4;
-/// Arrays inside arrays, at most.
-const MAX_DEPTH: usize = 4;
-
-/// Reads a header; every read is checked against the bytes that are left.
-pub(super) struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// A value of the metadata, reduced to the kinds that matter here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Text(Vec<u8>),
+    Ints(Vec<i64>),
+    Floats(Vec<f32>),
+    Texts(Vec<Vec<u8>>),
+    /// An array of arrays: read past, not kept.
+    Nested,
 }
 
-pub(super) type Header = (HashMap<String, Value>, HashMap<String, Tensor>);
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    /// The metadata, and where the tensors lie.
-    pub(super) fn header(mut self) -> Result<Header, ModelError> {
-        if self.bytes.get(..4) != Some(b"GGUF".as_slice()) {
-            return Err(ModelError::NotGguf("it does not start with the letters GGUF".into()));
-        }
-        self.at = 4;
-        match self.u32()? {
-            2 | 3 => {}
-            version => {
-                return Err(ModelError::Unsupported(format!(
-                    "it is a GGUF file of version {version}, versions 2 and 3 are read: \
-                     convert it again with a current tool"
-                )));
-            }
-        }
-        let tensor_count = self.u64()?;
-        let value_count = self.u64()?;
-        let mut metadata = HashMap::new();
-        for _ in 0..value_count {
-            let key = String::from_utf8_lossy(self.string()?).into_owned();
-            let kind = self.u32()?;
-            let value = self.value(kind, 0)?;
-            metadata.insert(key, value);
-        }
-        let alignment = match metadata.get("general.alignment") {
-            None => 32,
-            Some(Value::Int(value)) if *value > 0 && (*value as u64).is_power_of_two() => {
-                *value as usize
-            }
-            Some(other) => {
-                let shown = if let Value::Int(value) = other { *value } else { 0 };
-                return Err(ModelError::damaged(format!(
-                    "its alignment is {shown}, which is not a power of two"
-                )));
-            }
-        };
-        let mut tensors = HashMap::new();
-        for _ in 0..tensor_count {
-            let (name, tensor) = self.tensor(alignment)?;
-            if tensors.insert(name.clone(), tensor).is_some() {
-                return Err(ModelError::damaged(format!("the tensor {name} is there twice")));
-            }
-        }
-        let data = self
-            .at
-            .checked_next_multiple_of(alignment)
-            .ok_or_else(|| ModelError::damaged("its alignment is larger than any file"))?;
-        let left = self.bytes.len().saturating_sub(data);
-        let mut total = 0usize;
-        for (name, tensor) in &mut tensors {
-            if tensor.start.checked_add(tensor.bytes).is_none_or(|end| end > left) {
-                return Err(ModelError::damaged(format!(
-                    "the tensor {name} lies past the end of the file"
-                )));
-            }
-            tensor.start += data;
-            total = total.saturating_add(tensor.bytes);
-        }
-        if total > left {
-            return Err(ModelError::damaged("its tensors overlap"));
-        }
-        Ok((metadata, tensors))
-    }
-
-    /// One tensor's entry; `start` still counts from the end of the header.
-    fn tensor(&mut self, alignment: usize) -> Result<(String, Tensor), ModelError> {
-        let name = String::from_utf8_lossy(self.string()?).into_owned();
-        let dimensions = self.u32()?;
-        if dimensions == 0 || dimensions > MAX_DIMENSIONS {
-            return Err(ModelError::damaged(format!(
-                "the tensor {name} has {dimensions} dimensions"
-            )));
-        }
-        let mut shape = Vec::new();
-        for _ in 0..dimensions {
-            shape.push(self.count()?);
-        }
-        shape.reverse();
-        let kind = quantization(&name, self.u32()?)?;
-        let start = self.count()?;
-        if !start.is_multiple_of(alignment) {
-            return Err(ModelError::damaged(format!("the tensor {name} is not aligned")));
-        }
-        let row = shape.last().copied().unwrap_or(0);
-        let bytes = shape
-            .iter()
-            .try_fold(1usize, |product, &size| product.checked_mul(size))
-            .filter(|_| row.is_multiple_of(kind.block_size()))
-            .and_then(|elements| (elements / kind.block_size()).checked_mul(kind.type_size()))
-            .filter(|&bytes| bytes > 0)
-            .ok_or_else(|| {
-                ModelError::damaged(format!("the tensor {name} cannot have the shape {shape:?}"))
-            })?;
-        Ok((name, Tensor { kind, shape, start, bytes }))
-    }
-
-    fn value(&mut self, kind: u32, depth: usize) -> Result<Value, ModelError> {
-        Ok(match kind {
-            0 => Value::Int(self.array::<1>()?[0].into()),
-            1 => Value::Int(i8::from_le_bytes(self.array()?).into()),
-            2 => Value::Int(u16::from_le_bytes(self.array()?).into()),
-            3 => Value::Int(i16::from_le_bytes(self.array()?).into()),
-            4 => Value::Int(self.u32()?.into()),
-            5 => Value::Int(i32::from_le_bytes(self.array()?).into()),
-            6 => Value::Float(f32::from_le_bytes(self.array()?).into()),
-            7 => Value::Bool(self.array::<1>()?[0] != 0),
-            8 => Value::Text(self.string()?.to_vec()),
-            9 => self.list(depth)?,
-            // Nothing that matters here is larger than an i64.
-            10 => Value::Int(self.u64()?.min(i64::MAX as u64) as i64),
-            11 => Value::Int(i64::from_le_bytes(self.array()?)),
-            12 => Value::Float(f64::from_le_bytes(self.array()?)),
-            _ => return Err(ModelError::damaged(format!("a value of the unknown kind {kind}"))),
-        })
-    }
-
-    fn list(&mut self, depth: usize) -> Result<Value, ModelError> {
-        let kind = self.u32()?;
-        let length = self.u64()?;
-        if length > MAX_ARRAY || depth >= MAX_DEPTH {
-            return Err(ModelError::damaged(format!("an array of {length} elements")));
-        }
-        // Nothing is reserved ahead: each element has to be there first.
-        let (mut ints, mut floats, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..length {
-            match self.value(kind, depth + 1)? {
-                Value::Int(value) => ints.push(value),
-                Value::Bool(value) => ints.push(value.into()),
-                Value::Float(value) => floats.push(value as f32),
-                Value::Text(value) => texts.push(value),
-                _ => {}
-            }
-        }
-        Ok(match kind {
-            6 | 12 => Value::Floats(floats),
-            8 => Value::Texts(texts),
-            9 => Value::Nested,
-            _ => Value::Ints(ints),
-        })
-    }
-
-    fn string(&mut self) -> Result<&'a [u8], ModelError> {
-        let length = self.count()?;
-        self.take(length)
-    }
-
-    fn count(&mut self) -> Result<usize, ModelError> {
-        let count = self.u64()?;
-        usize::try_from(count)
-            .map_err(|_| ModelError::damaged(format!("a size of {count} at byte {}", self.at)))
-    }
-
-    fn u32(&mut self) -> Result<u32, ModelError> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64, ModelError> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], ModelError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8], ModelError> {
-        let end = self.at.checked_add(length).filter(|&end| end <= self.bytes.len());
-        let Some(end) = end else {
-            return Err(ModelError::damaged(format!(
-                "its header asks for {length} bytes at byte {}, the file has {}",
-                self.at,
-                self.bytes.len()
-            )));
-        };
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
-        Ok(taken)
-    }
+/// Where a tensor lies in the file.
+#[derive(Clone, Debug)]
+pub(super) struct Tensor {
+    pub kind: GgmlDType,
+    /// Row-major, the fastest dimension last (GGUF writes it first).
+    pub shape: Vec<usize>,
+    /// From the start of the file.
+    pub start: usize,
+    pub bytes: usize,
 }
 
-/// A tensor's kind by its number in the file (`enum ggml_type` in ggml.h).
-fn quantization(tensor: &str, number: u32) -> Result<GgmlDType, ModelError> {
-    Ok(match number {
-        0 => GgmlDType::F32,
-        1 => GgmlDType::F16,
-        2 => GgmlDType::Q4_0,
-        3 => GgmlDType::Q4_1,
-        6 => GgmlDType::Q5_0,
-        7 => GgmlDType::Q5_1,
-        8 => GgmlDType::Q8_0,
-        10 => GgmlDType::Q2K,
-        11 => GgmlDType::Q3K,
-        12 => GgmlDType::Q4K,
-        13 => GgmlDType::Q5K,
-        14 => GgmlDType::Q6K,
-        30 => GgmlDType::BF16,
-        _ => {
-            return Err(ModelError::Unsupported(format!(
-                "the tensor {tensor} is quantized in a way that is not supported (ggml type \
-                 {number}): use a file in Q4_0, Q4_K, Q5_K, Q6_K, Q8_0 or F16"
-            )));
+/// A file's metadata, and where its tensors lie.
+#[derive(Clone, Debug)]
+pub struct Header {
+    pub(super) metadata: HashMap<String, Value>,
+    pub(super) tensors: HashMap<String, Tensor>,
+}
+
+impl Header {
+    /// Reads the header of a whole file.
+    pub(super) fn of(bytes: &[u8]) -> Result<Self, ModelError> {
+        Reader::new(bytes, bytes.len()).header()
+    }
+
+    /// Reads the header of a file of `length` bytes that starts with `bytes`;
+    /// None if it goes on behind them.
+    ///
+    /// # Errors
+    /// It is no GGUF file, is damaged, or is of a kind that cannot be run: the
+    /// same errors that the whole file would give.
+    pub fn from_beginning(bytes: &[u8], length: u64) -> Result<Option<Self>, ModelError> {
+        let mut reader = Reader::new(bytes, usize::try_from(length).unwrap_or(usize::MAX));
+        match reader.header() {
+            Ok(header) => Ok(Some(header)),
+            Err(_) if reader.wants_more() => Ok(None),
+            Err(error) => Err(error),
         }
-    })
+    }
+
+    /// A whole number that is not negative.
+    pub fn uint(&self, key: &str) -> Option<u64> {
+        match self.metadata.get(key)? {
+            Value::Int(value) => u64::try_from(*value).ok(),
+            _ => None,
+        }
+    }
+
+    /// A number.
+    pub fn float(&self, key: &str) -> Option<f64> {
+        match self.metadata.get(key)? {
+            Value::Int(value) => Some(*value as f64),
+            Value::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    pub fn bool(&self, key: &str) -> Option<bool> {
+        match self.metadata.get(key)? {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A string; what is not UTF-8 in it shows as U+FFFD.
+    pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
+        match self.metadata.get(key)? {
+            Value::Text(value) => Some(String::from_utf8_lossy(value)),
+            _ => None,
+        }
+    }
+
+    /// Any value, as it was read.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.metadata.get(key)
+    }
+
+    /// The shape of a tensor, row-major, if it is in the file.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.tensors.get(name)?.shape)
+    }
+
+    /// The bytes that all tensors take in the file, and their elements.
+    pub fn size(&self) -> (usize, usize) {
+        self.tensors.values().fold((0, 0), |(bytes, elements), tensor| {
+            (bytes + tensor.bytes, elements + tensor.shape.iter().product::<usize>())
+        })
+    }
 }

@@ -28,7 +28,7 @@ pub(super) fn body(server: &Server, prompt: Value, request: &Request, form: bool
     if !stops.is_empty() {
         body["stop"] = stops.into();
     }
-    let grammar = || gbnf(&request.form.tools);
+    let grammar = || gbnf(request.form);
     // A server's repetition penalty reaches digits and the JSON around them, so
     // that numbers would be copied wrong: it is off, whatever its default is.
     match server.kind {

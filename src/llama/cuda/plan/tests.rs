@@ -37,7 +37,7 @@ fn weights() -> Weights {
 #[test]
 fn a_pass_is_six_launches_a_layer_and_one_for_each_other_format() {
     let (config, weights, at) = (config(), weights(), Addresses::default());
-    let plan = Plan { config: &config, weights: &weights, at: &at, columns: 3, hopper: true };
+    let plan = Plan { config: &config, weights: &weights, at: &at, width: Width::of(3) };
     let names: Vec<String> = plan.layers().into_iter().map(|launch| launch.kernel).collect();
     let layer = [
         "heads_Q4_K_8",
@@ -56,7 +56,7 @@ fn a_pass_is_six_launches_a_layer_and_one_for_each_other_format() {
 #[test]
 fn each_norm_prepares_the_product_that_follows() {
     let (config, weights, at) = (config(), weights(), Addresses::default());
-    let plan = Plan { config: &config, weights: &weights, at: &at, columns: 1, hopper: false };
+    let plan = Plan { config: &config, weights: &weights, at: &at, width: Width::of(1) };
     // The second field of a residual is the weight of the norm after it.
     let launches = plan.layers();
     let norms = launches.iter().filter_map(|launch| match launch.kernel.as_str() {
@@ -74,19 +74,39 @@ fn structures_are_laid_out_as_c_does() {
 }
 
 #[test]
+fn a_wide_pass_has_one_launch_for_attention() {
+    let (config, weights, at) = (config(), weights(), Addresses::default());
+    let plan = Plan { config: &config, weights: &weights, at: &at, width: Width::of(300) };
+    let names: Vec<String> = plan.layers().into_iter().map(|launch| launch.kernel).collect();
+    let layer = [
+        "heads_Q4_K_wide",
+        "heads_Q6_K_wide",
+        "attend_wide_64",
+        "residual_Q4_K_wide",
+        "inner_Q4_K_wide",
+        "residual_Q6_K_wide",
+    ];
+    assert_eq!(names, [&["begin"][..], &layer, &layer].concat());
+}
+
+#[test]
 fn blocks_cover_every_row_once() {
     let (config, weights, at) = (config(), weights(), Addresses::default());
-    for hopper in [true, false] {
-        let plan = Plan { config: &config, weights: &weights, at: &at, columns: 16, hopper };
+    for width in [Width::Eight, Width::Sixteen, Width::Wide] {
+        let plan = Plan { config: &config, weights: &weights, at: &at, width };
         for launch in plan.layers() {
-            let rows = match launch.kernel.as_str() {
-                "inner_Q4_K_16" => 2752 / 64,
-                "heads_Q4_K_16" => 640 / 32,
-                "heads_Q6_K_16" => 128 / 32,
-                name if name.starts_with("residual") => 512 / 32,
+            let rows = match launch.kernel.rsplit_once('_').map_or("", |(name, _)| name) {
+                "inner_Q4_K" => 2752,
+                "heads_Q4_K" => 640,
+                "heads_Q6_K" => 128,
+                name if name.starts_with("residual") => 512,
                 _ => continue,
             };
-            assert_eq!(launch.grid, (rows, 1), "{}", launch.kernel);
+            let expected = match width {
+                Width::Wide => (4, u32::div_ceil(rows, 128)),
+                _ => (rows / 32, 1),
+            };
+            assert_eq!(launch.grid, expected, "{}", launch.kernel);
         }
     }
 }

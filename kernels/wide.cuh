@@ -1,0 +1,96 @@
+// Products of a quantized matrix with many columns, 128 for each block.
+//
+// Four warps have 32 rows each and all 128 columns: a warp's weights become operands
+// in its own registers, as in `direct`, and each is used for 128 columns. Chunks of
+// weights (two for each tile of rows) and blocks of 32 of the activations (three) are
+// copied to shared memory while the ones before are multiplied.
+#pragma once
+#include "attention.cuh"
+
+constexpr int WIDE = 128, WIDE_WARPS = 4, WIDE_STAGES = 3;
+// 16-byte words of a block of activations for 128 columns.
+constexpr int STAGE = WIDE / 8 * 32;
+
+template <class F>
+constexpr int wide_bytes() {
+    return WIDE_STAGES * STAGE * 16 + 2 * WIDE_WARPS * 2 * F::BYTES;
+}
+
+// A chunk in shared memory.
+template <class F>
+struct Shared {
+    const uint8_t* chunk;
+    __device__ uint4 operator()(int i) const {
+        return *reinterpret_cast<const uint4*>(chunk + F::offset(i, threadIdx.x % 32));
+    }
+};
+
+// Grid (columns / 128, rows / 128). Calls `finish(tile, acc)` in the warps that have
+// rows: `acc[m][n][i]` is of row 16 (tile + m) + g + i / 2 * 8 and of the block's
+// column 8 n + 2t + i % 2.
+template <class F, class Prepare, class Finish>
+__device__ inline void wide(const uint8_t* weights, const uint4* x, int chunks, int rows,
+                            Prepare prepare, Finish finish) {
+    extern __shared__ __align__(128) uint8_t ring[];
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, blocks = chunks * 8;
+    const int tile = (static_cast<int>(blockIdx.y) * WIDE_WARPS + warp) * 2;
+    const bool works = tile * 16 < rows;
+    uint4* stages = reinterpret_cast<uint4*>(ring);
+    uint8_t* own = ring + WIDE_STAGES * STAGE * 16 + warp * 4 * F::BYTES;
+    const uint4* columns = x + static_cast<size_t>(blockIdx.x) * (WIDE / 8) * blocks * 32;
+    const auto fetch_columns = [&](int block, int stage) {
+        for (int i = threadIdx.x; i < STAGE; i += WIDE_WARPS * 32)
+            copy_async(stages + stage * STAGE + i,
+                       columns + (static_cast<size_t>(i / 32) * blocks + block) * 32 + i % 32, true);
+    };
+    const auto fetch_weights = [&](int chunk) {
+        if (!works) return;
+#pragma unroll
+        for (int m = 0; m < 2; m++) {
+            const uint8_t* from = weights + (static_cast<size_t>(tile + m) * chunks + chunk) * F::BYTES;
+            for (int i = lane * 16; i < F::BYTES; i += 512)
+                copy_async(own + (chunk % 2 * 2 + m) * F::BYTES + i, from + i, true);
+        }
+    };
+    fetch_weights(0);
+    wait_for_kernel_before();
+    let_kernel_after_start();
+    fetch_columns(0, 0);
+    end_of_copies();
+    fetch_columns(1, 1);
+    end_of_copies();
+    float acc[2][WIDE / 8][4] = {};
+    int now = 0, next = 2;
+    for (int chunk = 0; chunk < chunks; chunk++) {
+        Shared<F> a[2];
+#pragma unroll
+        for (int m = 0; m < 2; m++) a[m].chunk = own + (chunk % 2 * 2 + m) * F::BYTES;
+#pragma unroll
+        for (int b = 0; b < 8; b++) {
+            // This block's copies are there for all, and nobody reads the last one's.
+            wait_for_copies<1>();
+            __syncthreads();
+            if (b == 0 && chunk + 1 < chunks) fetch_weights(chunk + 1);
+            if (chunk * 8 + b + 2 < blocks) fetch_columns(chunk * 8 + b + 2, next);
+            end_of_copies();
+            if (works) {
+                Fragments f[2];
+#pragma unroll
+                for (int m = 0; m < 2; m++) F::fragments(f[m], a[m], b / 2, b % 2);
+#pragma unroll
+                for (int n = 0; n < WIDE / 8; n++) {
+                    const uint4 v = stages[now * STAGE + n * 32 + lane];
+                    mma(acc[0][n], f[0][0], v.x, v.y);
+                    mma(acc[1][n], f[1][0], v.x, v.y);
+                    mma(acc[0][n], f[0][1], v.z, v.w);
+                    mma(acc[1][n], f[1][1], v.z, v.w);
+                }
+            }
+            now = now == WIDE_STAGES - 1 ? 0 : now + 1;
+            next = next == WIDE_STAGES - 1 ? 0 : next + 1;
+        }
+    }
+    prepare();
+    __syncthreads();
+    if (works) finish(tile, acc);
+}
