@@ -1,15 +1,16 @@
 """Attention over a packed row: a token sees its segment's prefix and, causally, its own segment.
 
 Two ways that give the same numbers: `Loop` calls scaled dot-product attention for each segment and
-runs anywhere; `Flex` is one fused kernel for the whole row, on a GPU.
+runs anywhere; `Flash` needs a GPU and two calls of the flash attention that PyTorch has, one within
+the segments and one of all bodies on their prefixes, whose results are joined.
 """
 
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
-BLOCK = 128
+# Tokens that segments have at least, on average over a row: how many a row can hold is fixed.
+SHORTEST = 64
 
 
 class Loop:
@@ -19,57 +20,112 @@ class Loop:
         self.segments = batch.segments.tolist()
 
     def __call__(self, q, k, v):
+        q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
         parts = []
         for begin, end, first, last in self.segments:
             own = slice(begin, end)
-            if first == begin:
-                part = F.scaled_dot_product_attention(q[None, :, own], k[None, :, own], v[None, :, own], is_causal=True)
-            else:
-                keys = torch.cat([k[:, first:last], k[:, own]], 1)
-                values = torch.cat([v[:, first:last], v[:, own]], 1)
-                mask = torch.ones(end - begin, keys.shape[1], dtype=torch.bool, device=q.device)
-                mask = mask.tril(last - first)
-                part = F.scaled_dot_product_attention(q[None, :, own], keys[None], values[None], attn_mask=mask)
-            parts.append(part[0])
-        return torch.cat(parts, 1)
+            keys, values, mask = k[:, :, own], v[:, :, own], None
+            if first != begin:
+                keys = torch.cat([k[:, :, first:last], keys], 2)
+                values = torch.cat([v[:, :, first:last], values], 2)
+                mask = torch.ones(end - begin, keys.shape[2], dtype=torch.bool, device=q.device).tril(last - first)
+            parts.append(
+                F.scaled_dot_product_attention(
+                    q[:, :, own], keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+                )
+            )
+        return torch.cat(parts, 2)[0].transpose(0, 1)
 
 
-def block_tables(segments, tokens):
-    """Which blocks of `BLOCK` queries see which blocks of keys: a boolean `(2, blocks, blocks)` array of
-    those that see some of the tokens, perhaps all, and of those that see all for certain."""
-    blocks = tokens // BLOCK
-    some, every = np.zeros((2, blocks, blocks), bool)
-    groups = {}
+def spans(segments, tokens):
+    """What `Flash` needs to know of a row, in arrays whose shapes depend on `tokens` alone:
+    where each segment begins, `(n + 1,)`; where each stretch of one prefix or of its bodies begins
+    among all tokens, and where the keys that it sees begin among the tokens of all prefixes, `(n + 1,)`
+    each; the places of the prefixes' tokens, `(tokens,)`, filled up with 0; which tokens are a
+    body's, `(tokens,)`."""
+    most = tokens // SHORTEST
+    if len(segments) > most:
+        raise ValueError(f"a row of {tokens} tokens holds {len(segments)} segments, at most {most} can be")
+    own = [begin for begin, *_ in segments]
+    queries, keys, places, owner, seen = [], [], [], None, 0
+    inside = np.zeros(tokens, bool)
     for begin, end, first, last in segments:
-        rows = slice(begin // BLOCK, (end - 1) // BLOCK + 1)
-        some[rows, rows] = True
-        some[rows, first // BLOCK : (last - 1) // BLOCK + 1] = True
-        if first != begin:
-            low, high = groups.get((first, last), (begin, end))
-            groups[first, last] = min(low, begin), max(high, end)
-    for (first, last), (begin, end) in groups.items():
-        every[-(-begin // BLOCK) : end // BLOCK, -(-first // BLOCK) : last // BLOCK] = True
-    return np.stack([np.tril(some) & ~every, every])
+        body = first != begin
+        inside[begin:end] = body
+        if not body or owner != first:
+            queries.append(begin)
+            keys.append(seen)
+        if not body:
+            owner = None
+        elif owner != first:
+            owner = first
+            places.append(np.arange(first, last))
+            seen += last - first
+    places = np.concatenate(places) if places else np.zeros(0, np.int64)
+
+    def filled(starts, rest):
+        return np.array(starts + [rest] * (most + 1 - len(starts)), np.int32)
+
+    return {
+        "own": filled(own, tokens),
+        "queries": filled(queries, tokens),
+        "keys": filled(keys, seen),
+        "places": np.concatenate([places, np.zeros(tokens - len(places), np.int64)]),
+        "inside": inside,
+    }
 
 
-class Flex:
-    """One kernel for the row, its mask given block by block."""
+def flash(q, k, v, queries, keys, causal):
+    """Attention of each stretch of queries on its stretch of keys, and the logarithm of each query's
+    sum of exponentials, `(heads, tokens)`."""
+    return torch.ops.aten._flash_attention_forward(
+        q, k, v, queries, keys, len(q), len(k), 0.0, causal, False
+    )[:2]
 
-    kernel = None
+
+def flash_backward(grad, q, k, v, out, total, queries, keys, causal):
+    """Gradients of queries, keys and values, where `out` and `total` may be those of an attention on
+    more keys than these: each key's share of it is found from `total`."""
+    none = torch.empty(0, device=q.device)
+    state = torch.zeros(2, dtype=torch.uint64, device=q.device)
+    return torch.ops.aten._flash_attention_backward(
+        grad, q, k, v, out, total, queries, keys, len(q), len(k), 0.0, causal, state, none
+    )
+
+
+class Joined(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q, k, v, own, queries, keys, places, inside):
+        prefix_k, prefix_v = k[places], v[places]
+        near, near_total = flash(q, k, v, own, own, True)
+        far, far_total = flash(q, prefix_k, prefix_v, queries, keys, False)
+        # Queries without keys have no total: flash attention writes whatever it likes.
+        far_total = far_total.where(inside, -torch.inf)
+        total = torch.logaddexp(near_total, far_total)
+        near_share = (near_total - total).exp().T[..., None]
+        far = far.where(inside[:, None, None], 0)
+        out = (near * near_share + far * (1 - near_share)).to(q.dtype)
+        ctx.save_for_backward(q, k, v, prefix_k, prefix_v, out, total, own, queries, keys, places, inside)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        q, k, v, prefix_k, prefix_v, out, total, own, queries, keys, places, inside = ctx.saved_tensors
+        grad = grad.contiguous()
+        dq, dk, dv = flash_backward(grad, q, k, v, out, total, own, own, True)
+        far = flash_backward(grad, q, prefix_k, prefix_v, out, total, queries, keys, False)
+        dq = dq + far[0].where(inside[:, None, None], 0)
+        filled = torch.arange(len(places), device=places.device) < keys[-1]
+        for whole, part in ((dk, far[1]), (dv, far[2])):
+            whole.index_add_(0, places, part.where(filled[:, None, None], 0))
+        return dq, dk, dv, None, None, None, None, None
+
+
+class Flash:
+    """Two calls for the row."""
 
     def __init__(self, batch):
-        if Flex.kernel is None:
-            Flex.kernel = torch.compile(flex_attention, dynamic=False)
-        document, parent = batch.document, batch.parent
-
-        def visible(b, h, query, key):
-            return (key <= query) & ((document[query] == document[key]) | (parent[query] == document[key]))
-
-        counts = batch.tables.sum(-1, dtype=torch.int32)[:, None, None]
-        order = batch.tables.to(torch.int8).argsort(dim=-1, descending=True, stable=True).to(torch.int32)[:, None, None]
-        self.mask = BlockMask.from_kv_blocks(
-            counts[0], order[0], counts[1], order[1], BLOCK_SIZE=BLOCK, mask_mod=visible
-        )
+        self.spans = batch.own, batch.queries, batch.keys, batch.places, batch.inside
 
     def __call__(self, q, k, v):
-        return Flex.kernel(q[None], k[None], v[None], block_mask=self.mask)[0]
+        return Joined.apply(q.contiguous(), k.contiguous(), v.contiguous(), *self.spans)

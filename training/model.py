@@ -65,18 +65,16 @@ class Block(nn.Module):
         self.ffn_down = nn.Linear(shape.hidden, shape.width, bias=False)
 
     def project(self, x, cosine, sine):
-        """Queries, keys and values, `(heads, tokens, HEAD)` each, a key for every query head."""
+        """Queries, keys and values, `(tokens, heads, HEAD)` each."""
         x = rms_norm(x, self.attn_norm)
         q = rotate(self.attn_q(x).unflatten(-1, (-1, HEAD)), cosine, sine)
         k = rotate(self.attn_k(x).unflatten(-1, (-1, HEAD)), cosine, sine)
         v = self.attn_v(x).unflatten(-1, (-1, HEAD))
-        share = self.heads // self.kv_heads
-        k, v = k.repeat_interleave(share, 1), v.repeat_interleave(share, 1)
-        return tuple(t.transpose(0, 1).contiguous() for t in (q, k, v))
+        return q, k, v
 
     def finish(self, x, attended):
-        """The rest of the block after attention, `attended` being `(heads, tokens, HEAD)`."""
-        x = x + self.attn_output(attended.transpose(0, 1).flatten(1))
+        """The rest of the block after attention, `attended` being `(tokens, heads, HEAD)`."""
+        x = x + self.attn_output(attended.flatten(1))
         y = rms_norm(x, self.ffn_norm)
         return x + self.ffn_down(F.silu(self.ffn_gate(y)) * self.ffn_up(y))
 
@@ -121,8 +119,14 @@ class Llama(nn.Module):
     def logits(self, ids):
         """Logits after each of `ids`, a plain sequence: the reference that tests compare with."""
         positions = torch.arange(len(ids), device=ids.device)
-        x = self.hidden(ids, positions, lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        x = self.hidden(ids, positions, causal)
         return F.linear(rms_norm(x, self.output_norm), self.token_embd.weight)
+
+
+def causal(q, k, v):
+    """Attention of each token on itself and all before it."""
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)[0].transpose(0, 1)
 
 
 def score(x, norm, embedding, labels, weights):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from attention import block_tables
+from attention import spans
 from model import CONTEXT
 
 MAGIC = b"LASHARD1"
@@ -59,7 +59,7 @@ def starts(ends):
 class Batch:
     """A row of tokens. `segments` is `(segments, 4)`: where each begins and ends, and where the prefix
     it sees begins and ends (its own place for a prefix); the others are `(tokens,)`, `parent` being
-    the segment of the prefix that a token's segment sees, `tables` what `block_tables` makes."""
+    the segment of the prefix that a token's segment sees, the rest what `attention.spans` makes."""
 
     ids: object
     positions: object
@@ -67,7 +67,11 @@ class Batch:
     weights: object
     document: object
     parent: object
-    tables: object
+    own: object
+    queries: object
+    keys: object
+    places: object
+    inside: object
     segments: np.ndarray
 
     def to(self, device):
@@ -151,7 +155,7 @@ def pack(shard, samples, tokens, rng, gaps):
         weights=weights,
         document=np.repeat(np.arange(len(segments)), lengths),
         parent=np.repeat(np.searchsorted(segments[:, 0], segments[:, 2]), lengths),
-        tables=block_tables(segments.tolist(), tokens),
+        **spans(segments.tolist(), tokens),
         segments=segments,
     )
 

@@ -21,7 +21,7 @@ import time
 import numpy as np
 import torch
 
-from attention import BLOCK, Flex, Loop
+from attention import SHORTEST, Flash, Loop
 from evaluate import evaluate
 from export import load
 from model import Llama, Shape
@@ -46,7 +46,7 @@ def arguments():
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--minutes", type=float, help="time for training, start and compilation not counted")
     length.add_argument("--steps", type=int, help="length in steps instead: the same numbers every time")
-    parser.add_argument("--tokens", type=int, default=65536, help="tokens in a batch, a multiple of 128")
+    parser.add_argument("--tokens", type=int, default=65536, help="tokens in a batch, a multiple of 64")
     parser.add_argument("--vocabulary-size", type=int, default=2048)
     for name, value in vars(Shape(0)).items():
         if name != "vocabulary":
@@ -62,11 +62,11 @@ def arguments():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--log-seconds", type=float, default=10)
     parser.add_argument("--eval-seconds", type=float, default=90)
-    parser.add_argument("--attention", choices=["auto", "flex", "loop"], default="auto")
+    parser.add_argument("--attention", choices=["auto", "flash", "loop"], default="auto")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    if options.tokens % BLOCK:
-        parser.error(f"--tokens must be a multiple of {BLOCK}")
+    if options.tokens % SHORTEST:
+        parser.error(f"--tokens must be a multiple of {SHORTEST}")
     return options
 
 
@@ -104,13 +104,13 @@ class Trainer:
         self.optimizers = optimizers(
             self.model, not options.adam, options.adam_lr, options.muon_lr, options.weight_decay
         )
-        self.flex = self.cuda and options.attention != "loop" or options.attention == "flex"
+        self.flash = self.cuda and options.attention != "loop"
         self.graph = None
         if self.cuda:
             self.model.compile()
 
     def attention(self, batch):
-        return Flex(batch) if self.flex else Loop(batch)
+        return Flash(batch) if self.flash else Loop(batch)
 
     def forward(self, batch):
         """The loss of each token and whether it is predicted, for a batch on the device."""
@@ -166,22 +166,22 @@ class Trainer:
 
     def prove(self, batch):
         """Compiles, and checks the fused attention's gradients against the plain ones."""
-        if not self.flex:
+        if not self.flash:
             return
         try:
             gradients = []
-            for self.flex in (True, False):
+            for self.flash in (True, False):
                 self.backward(batch)
                 gradients.append(self.model.blk[0].attn_k.weight.grad.clone())
                 self.model.zero_grad(set_to_none=True)
             error = (gradients[0] - gradients[1]).norm() / gradients[1].norm()
-            print(f"fused attention differs from plain attention by {error:.1e}", flush=True)
-            self.flex = bool(error < 0.05)
+            print(f"flash attention differs from plain attention by {error:.1e}", flush=True)
+            self.flash = bool(error < 0.05)
         except Exception as problem:
-            if self.options.attention == "flex":
+            if self.options.attention == "flash":
                 raise
-            print(f"no fused attention: {problem}", file=sys.stderr, flush=True)
-            self.flex = False
+            print(f"no flash attention: {problem}", file=sys.stderr, flush=True)
+            self.flash = False
             self.model.zero_grad(set_to_none=True)
 
     def save(self, steps):
@@ -216,7 +216,7 @@ def main():
     trainer.prove(next(stream))
     for _ in range(3):
         trainer.step(next(stream), 0.0)
-    if trainer.flex and trainer.cuda:
+    if trainer.flash and trainer.cuda:
         trainer.capture(next(stream))
     if trainer.cuda:
         torch.cuda.synchronize()

@@ -220,7 +220,7 @@ fn choose<'a>(
     fits: impl Fn(&Family) -> bool,
 ) -> Option<&'a Family> {
     let fitting: Vec<&Family> = phrases.families.iter().filter(|family| fits(family)).collect();
-    let weights: Vec<f64> = fitting.iter().map(|family| phrases.likelihood(family)).collect();
+    let weights: Vec<f64> = fitting.iter().map(|family| family.likelihood).collect();
     if fitting.is_empty() {
         return None;
     }

@@ -66,6 +66,8 @@ pub struct Part {
 pub struct Family {
     pub name: String,
     pub weight: f64,
+    /// How often it is chosen, next to all others.
+    pub likelihood: f64,
     pub slots: Vec<(String, Kind)>,
     pub needs: Vec<String>,
     pub parts: Vec<Part>,

@@ -20,8 +20,6 @@ pub struct Phrases {
     pub tools: Vec<ToolText>,
     pub shares: HashMap<String, f64>,
     pub families: Vec<Family>,
-    /// The weights of a category's families together, follow-ups apart.
-    totals: HashMap<(String, bool), f64>,
 }
 
 impl Phrases {
@@ -60,11 +58,20 @@ impl Phrases {
         self.total();
     }
 
+    /// Works out how often each family is chosen, next to others: its weight
+    /// within its category, follow-ups apart, times the category's share,
+    /// which is 5 unless told.
     fn total(&mut self) {
-        self.totals.clear();
+        let mut totals: HashMap<(String, bool), f64> = HashMap::new();
         for family in &self.families {
             let key = (family.category().to_string(), family.follows);
-            *self.totals.entry(key).or_default() += family.weight;
+            *totals.entry(key).or_default() += family.weight;
+        }
+        for family in &mut self.families {
+            let category = family.category().to_string();
+            let share = self.shares.get(&category).copied().unwrap_or(5.0);
+            let all = totals.get(&(category, family.follows)).copied().unwrap_or(1.0);
+            family.likelihood = share * family.weight / all.max(f64::EPSILON);
         }
     }
 
@@ -195,14 +202,6 @@ impl Phrases {
             }
         }
         Ok(())
-    }
-
-    /// How often a family is chosen, next to others: its weight within its
-    /// category, times the category's share, which is 5 unless told.
-    pub fn likelihood(&self, family: &Family) -> f64 {
-        let category = family.category();
-        let all = self.totals.get(&(category.into(), family.follows)).copied().unwrap_or(1.0);
-        self.shares.get(category).copied().unwrap_or(5.0) * family.weight / all.max(f64::EPSILON)
     }
 
     fn check(&mut self) -> Result<()> {
