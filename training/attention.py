@@ -9,8 +9,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-# Tokens that segments have at least, on average over a row: how many a row can hold is fixed.
-SHORTEST = 64
+# What a row may hold is fixed, since the kernels are recorded once and start a block of threads for
+# whatever there could be: a segment for so many tokens, and a prefix for so many, but not fewer than
+# this of each; and no segment is longer than that.
+TOKENS_A_SEGMENT = 128
+TOKENS_A_PREFIX = 2048
+LEAST = 16
+LONGEST = 1536
 
 
 class Loop:
@@ -37,15 +42,18 @@ class Loop:
         return torch.cat(parts, 2)[0].transpose(0, 1)
 
 
+def limits(tokens):
+    """How many segments and prefixes a row of so many tokens may hold."""
+    return max(LEAST, tokens // TOKENS_A_SEGMENT), max(LEAST, tokens // TOKENS_A_PREFIX)
+
+
 def spans(segments, tokens):
     """What `Flash` needs to know of a row, in arrays whose shapes depend on `tokens` alone:
     where each segment begins, `(n + 1,)`; where each stretch of one prefix or of its bodies begins
-    among all tokens, and where the keys that it sees begin among the tokens of all prefixes, `(n + 1,)`
+    among all tokens, and where the keys that it sees begin among the tokens of all prefixes, `(m + 1,)`
     each; the places of the prefixes' tokens, `(tokens,)`, filled up with 0; which tokens are a
     body's, `(tokens,)`."""
-    most = tokens // SHORTEST
-    if len(segments) > most:
-        raise ValueError(f"a row of {tokens} tokens holds {len(segments)} segments, at most {most} can be")
+    most_segments, most_prefixes = limits(tokens)
     own = [begin for begin, *_ in segments]
     queries, keys, places, owner, seen = [], [], [], None, 0
     inside = np.zeros(tokens, bool)
@@ -62,24 +70,34 @@ def spans(segments, tokens):
             places.append(np.arange(first, last))
             seen += last - first
     places = np.concatenate(places) if places else np.zeros(0, np.int64)
+    # Before and after the bodies of a prefix are stretches that see nothing.
+    most_stretches = 2 * most_prefixes + 1
+    if len(own) > most_segments or len(queries) > most_stretches or max(np.diff(own + [tokens])) > LONGEST:
+        raise ValueError(f"a row of {tokens} tokens holds more or longer segments than it may")
 
-    def filled(starts, rest):
+    def filled(starts, rest, most):
         return np.array(starts + [rest] * (most + 1 - len(starts)), np.int32)
 
     return {
-        "own": filled(own, tokens),
-        "queries": filled(queries, tokens),
-        "keys": filled(keys, seen),
+        "own": filled(own, tokens, most_segments),
+        "queries": filled(queries, tokens, most_stretches),
+        "keys": filled(keys, seen, most_stretches),
         "places": np.concatenate([places, np.zeros(tokens - len(places), np.int64)]),
         "inside": inside,
     }
+
+
+def longest(q, causal):
+    """Queries and keys of the longest stretch there may be: of one segment, or of the bodies of one
+    prefix on that."""
+    return (LONGEST if causal else len(q)), LONGEST
 
 
 def flash(q, k, v, queries, keys, causal):
     """Attention of each stretch of queries on its stretch of keys, and the logarithm of each query's
     sum of exponentials, `(heads, tokens)`."""
     return torch.ops.aten._flash_attention_forward(
-        q, k, v, queries, keys, len(q), len(k), 0.0, causal, False
+        q, k, v, queries, keys, *longest(q, causal), 0.0, causal, False
     )[:2]
 
 
@@ -89,7 +107,7 @@ def flash_backward(grad, q, k, v, out, total, queries, keys, causal):
     none = torch.empty(0, device=q.device)
     state = torch.zeros(2, dtype=torch.uint64, device=q.device)
     return torch.ops.aten._flash_attention_backward(
-        grad, q, k, v, out, total, queries, keys, len(q), len(k), 0.0, causal, state, none
+        grad, q, k, v, out, total, queries, keys, *longest(q, causal), 0.0, causal, state, none
     )
 
 

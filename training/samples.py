@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from attention import spans
+from attention import LONGEST, limits, spans
 from model import CONTEXT
 
 MAGIC = b"LASHARD1"
@@ -91,15 +91,20 @@ def deal(shard, tokens, rng):
         samples = rng.permutation(np.flatnonzero(shard.owner == prefix))
         chunks += [samples[i : i + TOGETHER] for i in range(0, len(samples), TOGETHER)]
     owners, lengths, prefixes = (part.tolist() for part in (shard.owner, shard.body_length, shard.prefix_length))
+    # The rest of a row is filled up with segments that count for nothing.
+    most, most_prefixes = limits(tokens)
+    most -= tokens // LONGEST + 1
     hand, seen, used = [], set(), 0
     for chunk in rng.permutation(len(chunks)):
         for sample in chunks[chunk].tolist():
             owner, length = owners[sample], lengths[sample]
             prefix = prefixes[owner]
-            if prefix + length > min(tokens, CONTEXT):
+            if prefix + length > min(tokens, CONTEXT) or max(prefix, length) > LONGEST:
                 continue
-            cost = length + (0 if owner in seen else prefix)
-            if used + cost > tokens:
+            new = owner not in seen
+            cost = length + (prefix if new else 0)
+            many = len(hand) + len(seen) + 1 + new > most or len(seen) + new > most_prefixes
+            if used + cost > tokens or many:
                 yield hand, True
                 hand, seen, used, cost = [], set(), 0, length + prefix
             hand.append(sample)
@@ -132,8 +137,8 @@ def pack(shard, samples, tokens, rng, gaps):
         source.append(shard.body_start[sample])
         first.append(prefix[2] - prefix[1] + gap)
         at += length
-    for begin in range(at, tokens, CONTEXT):
-        end = min(begin + CONTEXT, tokens)
+    for begin in range(at, tokens, LONGEST):
+        end = min(begin + LONGEST, tokens)
         segments.append((begin, end, begin, end))
         source.append(0)
         first.append(0)

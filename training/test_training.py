@@ -84,7 +84,7 @@ def flash_backward(grad, q, k, v, out, total, queries, keys, causal):
     return dq, dk, dv
 
 
-@mock.patch("attention.SHORTEST", 8)
+@mock.patch("attention.TOKENS_A_SEGMENT", 8)
 class Packing(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()

@@ -21,7 +21,7 @@ import time
 import numpy as np
 import torch
 
-from attention import SHORTEST, Flash, Loop
+from attention import Flash, Loop
 from evaluate import evaluate
 from export import load
 from model import Llama, Shape
@@ -65,8 +65,6 @@ def arguments():
     parser.add_argument("--attention", choices=["auto", "flash", "loop"], default="auto")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    if options.tokens % SHORTEST:
-        parser.error(f"--tokens must be a multiple of {SHORTEST}")
     return options
 
 
