@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::case::{Case, Part, Turn, Want};
+use super::judge::{no_new_digits, numbers};
 use generate::conversation::conversation;
 use generate::phrases::Phrases;
 use generate::rng::Rng;
@@ -91,11 +92,39 @@ fn want(turn: &generate::turn::Turn, several: bool) -> Want {
     let stated: Vec<f64> = turn.values.iter().filter_map(|value| value.parse().ok()).collect();
     let found = turn.calls.last().filter(|call| !call.failed);
     match (turn.calls.is_empty(), found.and_then(|call| call.observation.parse().ok())) {
+        // A number to be kept in mind may be said in words, or was said before.
+        (true, _) if stated.is_empty() && !no_new_digits(&turn.question, &[], &turn.answer) => {
+            numbers(&turn.answer).last().map_or(Want::Talk, |value| Want::Said(*value))
+        }
         (true, _) => stated.last().map_or(Want::Talk, |value| Want::Said(*value)),
         (false, None) => Want::Refusal,
         // A comparison's last result only decides between a yes and a no.
         (false, Some(value)) if several && stated.contains(&value) => Want::Values(stated),
         (false, Some(value)) if stated.contains(&value) => Want::Values(vec![value]),
         (false, Some(value)) => Want::Found(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_was_said_in_words_or_before_is_wanted_again() {
+        let turn = |question: &str, answer: &str| generate::turn::Turn {
+            question: question.into(),
+            calls: Vec::new(),
+            answer: answer.into(),
+            values: Vec::new(),
+            family: "memory.test".into(),
+        };
+        for (question, answer, wanted) in [
+            ("keep thirteen in mind", "All right, 13.", Want::Said(13.0)),
+            ("what was my number", "The number is -4.6.", Want::Said(-4.6)),
+            ("keep 38 in mind", "All right, 38.", Want::Talk),
+            ("hello", "Hi! What shall we calculate?", Want::Talk),
+        ] {
+            assert_eq!(want(&turn(question, answer), false), wanted, "{question}");
+        }
     }
 }

@@ -109,9 +109,9 @@ fn meets(want: &Want, turn: &Turn, heard: &Heard) -> bool {
         }
         Want::Refusal => {
             let refused = heard.calls.last().is_some_and(|call| call.refused);
-            refused && no_new_digits(turn, heard, answer)
+            refused && no_new_digits(&turn.question, &heard.calls, answer)
         }
-        Want::Talk => heard.calls.is_empty() && no_new_digits(turn, heard, answer),
+        Want::Talk => heard.calls.is_empty() && no_new_digits(&turn.question, &heard.calls, answer),
     }
 }
 
@@ -122,9 +122,9 @@ fn near(a: f64, b: f64) -> bool {
 
 /// Every run of digits in the answer is one in the question, or in what the
 /// Calculator was asked and said.
-fn no_new_digits(turn: &Turn, heard: &Heard, answer: &str) -> bool {
-    let mut known = runs(&turn.question);
-    for call in &heard.calls {
+pub fn no_new_digits(question: &str, calls: &[Call], answer: &str) -> bool {
+    let mut known = runs(question);
+    for call in calls {
         known.extend(runs(&call.input));
         known.extend(runs(&call.said));
     }
@@ -136,7 +136,7 @@ fn runs(text: &str) -> Vec<&str> {
 }
 
 /// The numbers in a text, as the calculator writes them.
-fn numbers(text: &str) -> Vec<f64> {
+pub fn numbers(text: &str) -> Vec<f64> {
     let words = text.split(|c: char| !(c.is_ascii_digit() || ".-e".contains(c)));
     words.filter_map(|word| word.trim_matches('.').parse().ok()).collect()
 }
