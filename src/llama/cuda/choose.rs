@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn a_question_has_its_bits_where_the_kernel_reads_them() {
         let penalized = [0, 35, 70].into();
-        let choice = Choice { allowed: Some(&[5]), penalized: &penalized, penalty: 1.5, draw: None };
+        let choice =
+            Choice { allowed: Some(&[5]), penalized: &penalized, penalty: 1.5, draw: None };
         let mut bytes = vec![0xaa; question(40)];
         write(&choice, 3, 40, &mut bytes);
         let words: Vec<u32> = bytes
@@ -137,7 +138,7 @@ mod tests {
                 allowed: (case % 3 == 0).then_some(&mask[..]),
                 penalized: &penalized,
                 penalty: [1.0, 1.1, 0.7][case % 3],
-                draw: (case % 5 > 0).then_some(Draw {
+                draw: (case % 5 > 0).then(|| Draw {
                     temperature: [0.1, 0.7, 1.0, 3.0][case % 5 - 1],
                     top_k: [0, 1, 40, 5000][case / 5 % 4],
                     top_p: [1.0, 0.9, 0.3][case / 20 % 3],

@@ -69,13 +69,7 @@ impl Cuda {
 
     /// One pass at `start`; returns the logits after the last `rows` tokens, if they
     /// are to be read.
-    fn pass(
-        &mut self,
-        tokens: &[u32],
-        start: usize,
-        rows: usize,
-        read: bool,
-    ) -> Result<Vec<f32>> {
+    fn pass(&mut self, tokens: &[u32], start: usize, rows: usize, read: bool) -> Result<Vec<f32>> {
         let n = tokens.len();
         let hidden = self.embeddings(tokens)?;
         self.device.synchronize(self.device.stream)?;
