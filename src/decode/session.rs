@@ -195,9 +195,10 @@ impl Session {
             return Ok(false);
         }
         self.passes += 1;
-        // What the engine kept of the pass before ends with this one, even with
-        // one that is cancelled.
-        self.places = 0..0;
+        if self.rows == Rows::There {
+            // They end with this pass, even if it is cancelled.
+            self.places = 0..0;
+        }
         let want = match rows {
             0 => Want::Nothing,
             1 => Want::Last,
