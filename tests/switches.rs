@@ -181,8 +181,8 @@ fn switches_change_no_token() {
     for form in [true, false] {
         let switches = combinations().into_iter().map(|on| Switches { form, ..on });
         let mut locals: Vec<_> =
-            switches.clone().map(|on| open(on, Box::new(Echo::default()))).collect();
-        locals.extend(switches.take(5).map(|on| open(on, Box::new(Far::default()))));
+            switches.clone().map(|on| open(on, Box::<Echo>::default())).collect();
+        locals.extend(switches.take(5).map(|on| open(on, Box::<Far>::default())));
         let mut ends = HashMap::new();
         for seed in 0..60 {
             let temperature = [0.0, 0.7, 1.0, 2.0][seed as usize % 4];

@@ -67,7 +67,7 @@ impl Choice<'_> {
         if let Some(allowed) = self.allowed {
             forbid(&mut logits, allowed);
         }
-        let first = (0..logits.len()).max_by_key(|&id| place(&logits, id));
+        let first = places(&logits).max().map(|place| !(place as u32) as usize);
         let first = first.filter(|&id| logits[id] > f32::NEG_INFINITY);
         let first = first.ok_or(ChoiceError::Nothing)?;
         Ok(self.draw.as_ref().map_or(first, |draw| draw.of(&logits, first)) as u32)
@@ -79,23 +79,33 @@ impl Draw {
     /// inverted in the order of the ids.
     fn of(&self, logits: &[f32], first: usize) -> usize {
         let (top, scale) = (logits[first], self.scale());
-        let mut weights: Vec<u64> =
-            logits.iter().map(|logit| weight(top - logit, scale).into()).collect();
+        let mut edge = 0;
         if 0 < self.top_k && self.top_k < logits.len() {
-            let mut places: Vec<u64> = (0..logits.len()).map(|id| place(logits, id)).collect();
-            let (_, edge, _) = places.select_nth_unstable_by_key(self.top_k - 1, |&at| Reverse(at));
-            cut(&mut weights, logits, *edge);
+            let mut all: Vec<u64> = places(logits).collect();
+            edge = *all.select_nth_unstable_by_key(self.top_k - 1, |&place| Reverse(place)).1;
         }
+        let weigh = |(&logit, place)| match place >= edge {
+            true => weight(top - logit, scale).into(),
+            false => 0,
+        };
+        let mut weights: Vec<u64> = logits.iter().zip(places(logits)).map(weigh).collect();
         if self.share() < u64::MAX {
             let enough = part(self.share(), weights.iter().sum()).max(1);
-            let mut ids: Vec<usize> = (0..logits.len()).filter(|&id| weights[id] > 0).collect();
-            ids.sort_unstable_by_key(|&id| Reverse(place(logits, id)));
+            let heavy = places(logits).zip(&weights).filter(|(_, weight)| **weight > 0);
+            let mut heavy: Vec<(u64, u64)> =
+                heavy.map(|(place, &weight)| (place, weight)).collect();
+            heavy.sort_unstable_by_key(|&at| Reverse(at));
             let mut mass = 0;
-            let edge = ids.into_iter().find(|&id| {
-                mass += weights[id];
+            let last = heavy.into_iter().find(|(_, weight)| {
+                mass += weight;
                 mass >= enough
             });
-            cut(&mut weights, logits, edge.map_or(0, |id| place(logits, id)));
+            let edge = last.map_or(0, |(place, _)| place);
+            for (weight, place) in weights.iter_mut().zip(places(logits)) {
+                if place < edge {
+                    *weight = 0;
+                }
+            }
         }
         let mut left = part(self.random, weights.iter().sum());
         let drawn = weights.iter().position(|&weight| match left.checked_sub(weight) {
@@ -140,21 +150,15 @@ fn part(share: u64, mass: u64) -> u64 {
     ((u128::from(share) * u128::from(mass)) >> 64) as u64
 }
 
-/// Leaves no weight to those whose place is below `edge`.
-fn cut(weights: &mut [u64], logits: &[f32], edge: u64) {
-    for (id, weight) in weights.iter_mut().enumerate() {
-        if place(logits, id) < edge {
-            *weight = 0;
-        }
-    }
-}
-
-/// Orders ids: the larger logit above, then the smaller id.
-fn place(logits: &[f32], id: usize) -> u64 {
-    let bits = logits[id].to_bits();
-    // As `f32::total_cmp` has it.
-    let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
-    u64::from(ordered) << 32 | u64::from(!(id as u32))
+/// Of each id a number that orders them, the larger logit above, then the
+/// smaller id, which is its low word inverted.
+fn places(logits: &[f32]) -> impl Iterator<Item = u64> {
+    (0u32..).zip(logits).map(|(id, logit)| {
+        let bits = logit.to_bits();
+        // As `f32::total_cmp` has it.
+        let ordered = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+        u64::from(ordered) << 32 | u64::from(!id)
+    })
 }
 
 /// Makes every id impossible that has no bit.
