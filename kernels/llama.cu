@@ -7,6 +7,7 @@
 // sum of squares of its 32 rows, and what reads that divides by the root of their
 // mean at its end, which is the same because a product is linear. More tokens take
 // the same steps in kernels named wide.
+#include "choice.cuh"
 #include "wide.cuh"
 
 struct Product {
@@ -283,4 +284,10 @@ extern "C" __global__ __launch_bounds__(256) void begin(Residual to, const State
     wait_for_kernel_before();
     let_kernel_after_start();
     if (column < state->columns && block < to.dim / 32) add_residual(to, block, column, 0.0f);
+}
+
+extern "C" __global__ __launch_bounds__(CHOOSERS) void choose(Choosing p) {
+    wait_for_kernel_before();
+    let_kernel_after_start();
+    choose_token(p);
 }

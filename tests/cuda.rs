@@ -3,11 +3,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use candle_core::quantized::GgmlDType;
 use llama_agent::chat::Cancel;
 use llama_agent::llama::cuda::{self, Cuda};
 use llama_agent::llama::portable::Precision;
-use llama_agent::llama::{Forward, Gguf, Portable, Want};
+use llama_agent::llama::{Choice, Draw, Forward, Gguf, Portable, Rows, Want};
 use support::{Random, Tiny};
 
 /// Formats that the kernels multiply.
@@ -139,4 +141,58 @@ fn a_cache_comes_back_as_it_was() {
     cuda.truncate(60);
     let last = cuda.forward(&tokens[60..], Want::Last, &Cancel::new()).expect("a pass");
     assert!(last.expect("not cancelled") == whole[99 * tiny.vocab..]);
+}
+
+#[test]
+fn ids_are_those_that_the_host_chooses_from_the_same_rows() {
+    let tiny = tiny(GgmlDType::Q4_0);
+    let Some(mut cuda) = engine(&tiny) else { return };
+    let (tokens, cancel, mut random) = (tokens(300, tiny.vocab), Cancel::new(), Random(8));
+    let penalized = (0..tiny.vocab as u32).step_by(3).collect();
+    let mut different = BTreeSet::new();
+    // In the first tile of a pass or further on; of two passes, or too many: those leave.
+    for (n, rows, stays) in [
+        (1, 1, true),
+        (16, 9, true),
+        (20, 4, true),
+        (20, 9, false),
+        (300, 9, true),
+        (300, 17, false),
+    ] {
+        cuda.truncate(0);
+        let logits = cuda.forward(&tokens[..n], Want::Tail(rows), &cancel).expect("a pass");
+        cuda.truncate(0);
+        let kept = cuda.process(&tokens[..n], Want::Tail(rows), &cancel).expect("a pass");
+        let (logits, kept) = (logits.expect("not cancelled"), kept.expect("not cancelled"));
+        assert_eq!(kept == Rows::There, stays, "{rows} rows of {n}");
+        for (i, row) in logits.chunks(tiny.vocab).enumerate() {
+            for temperature in [0.0, 0.5, 2.0] {
+                let mask: Vec<u32> = (0..tiny.vocab / 32).map(|_| random.next() as u32).collect();
+                let choice = Choice {
+                    allowed: (i % 2 == 0).then_some(&mask),
+                    penalized: &penalized,
+                    penalty: 1.1,
+                    draw: (temperature > 0.0).then(|| Draw {
+                        temperature,
+                        top_k: [0, 20][i % 2],
+                        top_p: [1.0, 0.9, 0.5][i % 3],
+                        random: random.next(),
+                    }),
+                };
+                let id = cuda.choose(&kept, i, &choice).expect("an id");
+                assert_eq!(Ok(id), choice.of(row), "row {i} of {n}: {:?}", choice.draw);
+                different.insert(id);
+            }
+        }
+        // Neither a row that no pass gave nor one of the pass before.
+        assert!(cuda.choose(&kept, rows, &greedy(&penalized)).is_err());
+        cuda.truncate(0);
+        cuda.forward(&tokens[..3], Want::Nothing, &cancel).expect("a pass");
+        assert_eq!(cuda.choose(&kept, 0, &greedy(&penalized)).is_err(), stays);
+    }
+    assert!(different.len() > 20, "{different:?}");
+}
+
+fn greedy(penalized: &BTreeSet<u32>) -> Choice<'_> {
+    Choice { allowed: None, penalized, penalty: 1.1, draw: None }
 }

@@ -4,7 +4,6 @@ mod support;
 
 use llama_agent::chat::Sampling;
 use llama_agent::decode::Sampler;
-use llama_agent::decode::sampler::SampleError;
 use llama_agent::llama::{Gguf, Tokenizer};
 use proptest::prelude::*;
 use support::Tiny;
@@ -20,7 +19,7 @@ fn frequencies(sampling: &Sampling) -> [f64; 4] {
     let sampler = Sampler::new(sampling);
     let mut counts = [0.0; 4];
     for position in 0..20_000 {
-        counts[sampler.choose(&mut logits(), position).unwrap() as usize] += 1.0 / 20_000.0;
+        counts[sampler.choice(None, position).of(&logits()).unwrap() as usize] += 1.0 / 20_000.0;
     }
     counts
 }
@@ -48,26 +47,6 @@ fn frequencies_are_those_of_what_is_left() {
     }
 }
 
-#[test]
-fn ties_go_to_the_smaller_id() {
-    let sampling = Sampling::default();
-    assert_eq!(Sampler::new(&sampling).choose(&mut [1.0, 2.0, 2.0, -1.0], 0), Ok(1));
-}
-
-#[test]
-fn what_is_no_number_is_an_error() {
-    for temperature in [0.0, 1.0] {
-        let sampling = Sampling { temperature, ..Sampling::default() };
-        let sampler = Sampler::new(&sampling);
-        let choose = |mut logits: Vec<f32>| sampler.choose(&mut logits, 0);
-        assert_eq!(choose(vec![1.0, f32::NAN]), Err(SampleError::NotANumber));
-        assert_eq!(choose(vec![f32::INFINITY, 1.0]), Err(SampleError::NotANumber));
-        assert_eq!(choose(vec![]), Err(SampleError::Empty));
-        // A token may be impossible.
-        assert_eq!(choose(vec![f32::NEG_INFINITY, 1.0]), Ok(1));
-    }
-}
-
 /// The exact set that the penalty reaches, over the whole vocabulary.
 #[test]
 fn only_words_are_penalized() {
@@ -78,10 +57,7 @@ fn only_words_are_penalized() {
     for id in 0..tokenizer.vocab_len() as u32 {
         let mut sampler = Sampler::new(&sampling);
         sampler.said(&tokenizer, id);
-        let mut logits = vec![1.0; tokenizer.vocab_len()];
-        logits[7] = -1.0;
-        sampler.choose(&mut logits, 0).unwrap();
-        let changed = logits[id as usize] != if id == 7 { -1.0 } else { 1.0 };
+        let changed = sampler.choice(None, 0).penalized.contains(&id);
         let name = tokenizer.name(id);
         let word = name.strip_prefix(' ').unwrap_or(&name);
         let expected = !tokenizer.is_byte(id)
@@ -100,9 +76,9 @@ proptest! {
     fn randomness_is_a_function_of_seed_and_position(seed: u64, positions in proptest::collection::vec(0usize..5000, 1..20)) {
         let sampling = Sampling { temperature: 1.0, seed, ..Sampling::default() };
         let one = Sampler::new(&sampling);
-        let first: Vec<_> = positions.iter().map(|&p| one.choose(&mut logits(), p)).collect();
+        let first: Vec<_> = positions.iter().map(|&p| one.choice(None, p).of(&logits())).collect();
         let other = Sampler::new(&sampling);
-        let mut again: Vec<_> = positions.iter().rev().map(|&p| other.choose(&mut logits(), p)).collect();
+        let mut again: Vec<_> = positions.iter().rev().map(|&p| other.choice(None, p).of(&logits())).collect();
         again.reverse();
         prop_assert_eq!(first, again);
     }

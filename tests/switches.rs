@@ -5,13 +5,13 @@ mod support;
 
 use std::collections::HashMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use llama_agent::chat::reply::render;
 use llama_agent::chat::{
     Cancel, InputForm, Origin, Prompt, ReplyForm, Sampling, Segment, ToolForm,
 };
 use llama_agent::decode::Switches;
-use llama_agent::llama::{Forward, Gguf, Tokenizer, Want};
+use llama_agent::llama::{Choice, Forward, Gguf, Rows, Tokenizer, Want};
 use llama_agent::llm::local::Local;
 use llama_agent::llm::{Completion, Llm, Request};
 use support::{Random, Tiny};
@@ -52,6 +52,52 @@ impl Forward for Echo {
 
     fn chunk(&self) -> usize {
         32
+    }
+}
+
+/// The same with rows that stay in the engine, as a GPU's do, until its next pass.
+#[derive(Default)]
+struct Far {
+    echo: Echo,
+    rows: Vec<f32>,
+}
+
+impl Forward for Far {
+    fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
+        self.rows.clear();
+        self.echo.forward(tokens, want, cancel)
+    }
+
+    fn process(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Rows>> {
+        let Some(rows) = self.forward(tokens, want, cancel)? else { return Ok(None) };
+        self.rows = rows;
+        Ok(Some(Rows::There))
+    }
+
+    fn choose(&mut self, rows: &Rows, row: usize, choice: &Choice) -> Result<u32> {
+        ensure!(*rows == Rows::There, "rows of another engine");
+        let row = self.rows.chunks(VOCAB).nth(row).context("a row of no pass")?;
+        Ok(choice.of(row)?)
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.echo.truncate(len);
+    }
+
+    fn len(&self) -> usize {
+        self.echo.len()
+    }
+
+    fn context(&self) -> usize {
+        self.echo.context()
+    }
+
+    fn vocab(&self) -> usize {
+        self.echo.vocab()
+    }
+
+    fn chunk(&self) -> usize {
+        self.echo.chunk()
     }
 }
 
@@ -129,11 +175,14 @@ fn combinations() -> Vec<Switches> {
 
 #[test]
 fn switches_change_no_token() {
-    let open =
-        |switches| Local::new(Box::new(Echo::default()), tokenizer()).unwrap().with(switches);
+    let open = |switches, engine: Box<dyn Forward>| {
+        (switches, Local::new(engine, tokenizer()).unwrap().with(switches))
+    };
     for form in [true, false] {
         let switches = combinations().into_iter().map(|on| Switches { form, ..on });
-        let mut locals: Vec<_> = switches.map(|on| (on, open(on))).collect();
+        let mut locals: Vec<_> =
+            switches.clone().map(|on| open(on, Box::<Echo>::default())).collect();
+        locals.extend(switches.take(5).map(|on| open(on, Box::<Far>::default())));
         let mut ends = HashMap::new();
         for seed in 0..60 {
             let temperature = [0.0, 0.7, 1.0, 2.0][seed as usize % 4];

@@ -121,26 +121,29 @@ pub struct Form {
     left: usize,
 }
 
-/// The tokens that a place allows.
-pub struct Allowed(SimpleVob);
+/// The tokens that a place allows: a bit for each, 32 to a word from the lowest on.
+pub struct Allowed(Vec<u32>);
 
 impl Allowed {
-    /// Makes every other token impossible.
-    pub fn apply(&self, logits: &mut [f32]) {
-        let (inside, beyond) = logits.split_at_mut(self.0.len().min(logits.len()));
-        beyond.fill(f32::NEG_INFINITY);
-        for (logits, bits) in inside.chunks_mut(u32::BITS as usize).zip(self.0.as_slice()) {
-            for (bit, logit) in logits.iter_mut().enumerate() {
-                if bits >> bit & 1 == 0 {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
+    /// llguidance may keep notes of its own in bits past the last token's.
+    fn new(tokens: SimpleVob) -> Self {
+        let size = tokens.len();
+        let mut words = Vec::from(tokens);
+        words.truncate(size.div_ceil(32));
+        if let (Some(last), bits @ 1..) = (words.last_mut(), size % 32) {
+            *last &= (1 << bits) - 1;
         }
+        Self(words)
+    }
+
+    /// The words of bits.
+    pub fn words(&self) -> &[u32] {
+        &self.0
     }
 
     /// Whether it allows `id`.
     pub fn has(&self, id: u32) -> bool {
-        (id as usize) < self.0.len() && self.0.is_allowed(id)
+        self.0.get(id as usize / 32).is_some_and(|word| word >> (id % 32) & 1 == 1)
     }
 }
 
@@ -163,16 +166,16 @@ impl Form {
         let forced = self.forced();
         let trie = self.environment.tok_trie();
         if let Some(id) = forced {
-            return Ok(Allowed(trie.singleton_token_set(id)));
+            return Ok(Allowed::new(trie.singleton_token_set(id)));
         }
         let allowed = self.matcher.compute_mask().map_err(|error| first_line(&error))?;
         if !self.closing() {
-            return Ok(Allowed(allowed));
+            return Ok(Allowed::new(allowed));
         }
         let out = WAY_OUT.iter().filter_map(|way| trie.token_id_at_bytes(way.as_bytes()));
         let single = || allowed.iter().find(|id| trie.token_len(*id) == 1);
         let out = out.into_iter().find(|id| allowed.is_allowed(*id)).or_else(single);
-        Ok(Allowed(out.map_or(allowed, |id| trie.singleton_token_set(id))))
+        Ok(Allowed::new(out.map_or(allowed, |id| trie.singleton_token_set(id))))
     }
 
     /// Goes on with a token that is allowed.

@@ -1,20 +1,22 @@
 //! Which ids the cache holds: known here and nowhere else.
 
+use std::ops::Range;
+
 use anyhow::{Result, bail, ensure};
 
 use super::Snapshots;
 use crate::chat::Cancel;
-use crate::llama::{CacheRows, Forward, Want};
+use crate::llama::{CacheRows, Choice, Forward, Rows, Want};
 
 /// An engine, and the ids that its cache holds.
 pub struct Session {
     engine: Box<dyn Forward>,
     /// As many as the engine's cache is long, whatever happens.
     ids: Vec<u32>,
-    /// Rows of logits after some of the ids, and the position of the token
-    /// that the first of them is for.
-    rows: Vec<f32>,
-    first: usize,
+    /// Rows of logits after some of the ids, and the positions of the tokens
+    /// that they are for.
+    rows: Rows,
+    places: Range<usize>,
     passes: usize,
     snapshots: Option<Snapshots>,
     /// Tokens of the system part, which is what snapshots hold.
@@ -25,8 +27,8 @@ impl Session {
     /// Takes an engine over and empties its cache.
     pub fn new(mut engine: Box<dyn Forward>) -> Self {
         engine.truncate(0);
-        let (ids, rows) = (Vec::new(), Vec::new());
-        Self { engine, ids, rows, first: 0, passes: 0, snapshots: None, system: 0 }
+        let (ids, rows) = (Vec::new(), Rows::There);
+        Self { engine, ids, rows, places: 0..0, passes: 0, snapshots: None, system: 0 }
     }
 
     /// The same session, with snapshots of the system part.
@@ -71,7 +73,7 @@ impl Session {
     fn process(&mut self, text: &[u32], guess: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
         ensure!(!text.is_empty(), "a prompt without tokens cannot be continued");
         let mut kept = self.ids.iter().zip(text).take_while(|(a, b)| a == b).count();
-        if kept == text.len() && (!guess.is_empty() || self.row(kept).is_none()) {
+        if kept == text.len() && (!guess.is_empty() || !self.has_row(kept)) {
             // The row after the last token is needed, and is not here.
             kept -= 1;
         }
@@ -96,12 +98,25 @@ impl Session {
         Ok(Some(kept))
     }
 
-    /// The row of logits for the token at `position`, counted from the first
-    /// token of the cache, if the last pass gave it.
+    /// Whether the last pass gave a row of logits for the token at `position`,
+    /// counted from the first token of the cache.
+    pub fn has_row(&self, position: usize) -> bool {
+        position <= self.ids.len() && self.places.contains(&position)
+    }
+
+    /// The row of logits for the token at `position`, if it left the engine.
     pub fn row(&self, position: usize) -> Option<&[f32]> {
-        let vocab = self.engine.vocab();
-        let start = position.checked_sub(self.first)? * vocab;
-        (position <= self.ids.len()).then(|| self.rows.get(start..start + vocab))?
+        let row = self.has_row(position).then(|| position - self.places.start)?;
+        self.rows.row(row, self.engine.vocab())
+    }
+
+    /// The id that is chosen for `position`.
+    ///
+    /// # Errors
+    /// The choice's, or there is no row for that token.
+    pub fn choose(&mut self, position: usize, choice: &Choice) -> Result<u32> {
+        ensure!(self.has_row(position), "there are no logits for token {position}");
+        self.engine.choose(&self.rows, position - self.places.start, choice)
     }
 
     /// Makes the cache hold what was exported with exactly these ids.
@@ -110,7 +125,7 @@ impl Session {
     /// The engine's; the cache is then empty.
     pub fn import(&mut self, ids: &[u32], rows: &CacheRows) -> Result<()> {
         self.keep(0);
-        self.rows.clear();
+        self.places = 0..0;
         let imported = self.engine.import(rows);
         if imported.is_err() || self.engine.len() != ids.len() {
             self.engine.truncate(0);
@@ -180,15 +195,19 @@ impl Session {
             return Ok(false);
         }
         self.passes += 1;
+        if self.rows == Rows::There {
+            // They end with this pass, even if it is cancelled.
+            self.places = 0..0;
+        }
         let want = match rows {
             0 => Want::Nothing,
             1 => Want::Last,
             rows => Want::Tail(rows),
         };
-        let Some(logits) = self.engine.forward(tokens, want, cancel)? else { return Ok(false) };
+        let Some(given) = self.engine.process(tokens, want, cancel)? else { return Ok(false) };
         self.ids.extend_from_slice(tokens);
-        self.rows = logits;
-        self.first = self.ids.len() + 1 - rows;
+        self.rows = given;
+        self.places = self.ids.len() + 1 - rows..self.ids.len() + 1;
         Ok(true)
     }
 }

@@ -3,6 +3,7 @@
 mod attention;
 mod blocks;
 mod cache;
+pub mod choice;
 pub mod config;
 pub mod convert;
 pub mod cuda;
@@ -18,6 +19,7 @@ pub mod synthetic;
 pub mod threads;
 pub mod tokenizer;
 
+pub use choice::{Choice, Draw};
 pub use config::LlamaConfig;
 pub use error::ModelError;
 pub use gguf::{Gguf, Header};
@@ -25,7 +27,7 @@ pub use portable::Portable;
 pub use split::{Front, Split};
 pub use tokenizer::Tokenizer;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::chat::Cancel;
 
@@ -53,6 +55,28 @@ impl Want {
         }
     }
 }
+
+/// The rows of logits of a pass, wherever they were computed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rows {
+    /// f32, row-major `(rows, vocab)`.
+    Here(Vec<f32>),
+    /// In the engine, until its next pass.
+    There,
+}
+
+impl Rows {
+    /// A row of so many logits, if it is here.
+    pub fn row(&self, row: usize, vocab: usize) -> Option<&[f32]> {
+        match self {
+            Self::Here(rows) => rows.get(row * vocab..(row + 1) * vocab),
+            Self::There => None,
+        }
+    }
+}
+
+/// Why nothing can be chosen from a row.
+const NO_ROW: &str = "the engine has no such row of logits";
 
 /// What a cache holds of its first tokens, in the engine's own form: importing
 /// it leaves the cache as if the engine had processed the tokens itself.
@@ -89,6 +113,26 @@ pub trait Forward: Send {
     /// Tokens that do not fit the context or are not in the vocabulary, and
     /// whatever the engine may run into. The cache is as it was.
     fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>>;
+
+    /// As `forward`, for rows that tokens are only chosen from: where the
+    /// engine's logits are not in the machine's own memory, they may stay.
+    ///
+    /// # Errors
+    /// As for `forward`.
+    fn process(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Rows>> {
+        Ok(self.forward(tokens, want, cancel)?.map(Rows::Here))
+    }
+
+    /// The id that is chosen from row `row` of what `process` returned last. One
+    /// row at a time and after the pass, so that the form, the words said and a
+    /// wrong guess are known: a pass that chose itself would need masks made
+    /// ahead for every guess, most of them in vain.
+    ///
+    /// # Errors
+    /// The choice's, there is no such row, or whatever the engine may run into.
+    fn choose(&mut self, rows: &Rows, row: usize, choice: &Choice) -> Result<u32> {
+        Ok(choice.of(rows.row(row, self.vocab()).context(NO_ROW)?)?)
+    }
 
     /// Forgets everything past the first `len` tokens.
     fn truncate(&mut self, len: usize);

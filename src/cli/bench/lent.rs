@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 
 use crate::chat::Cancel;
-use crate::llama::{CacheRows, Forward, Memory, Want};
+use crate::llama::{CacheRows, Choice, Forward, Memory, Rows, Want};
 
 /// An engine that several sessions use, one after the other, so that a model is
 /// loaded once.
@@ -25,6 +25,14 @@ impl Lent {
 impl Forward for Lent {
     fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
         self.engine().forward(tokens, want, cancel)
+    }
+
+    fn process(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Rows>> {
+        self.engine().process(tokens, want, cancel)
+    }
+
+    fn choose(&mut self, rows: &Rows, row: usize, choice: &Choice) -> Result<u32> {
+        self.engine().choose(rows, row, choice)
     }
 
     fn truncate(&mut self, len: usize) {

@@ -1,8 +1,9 @@
 //! How long passes take: prefill, decoding, and several tokens at a time.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use super::meter::Meter;
 use super::report::{At, Bandwidth, Cost, Report};
@@ -15,7 +16,7 @@ use crate::cli::face::words;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::machine::{Memory, bandwidth};
 use crate::cli::{Failure, device};
-use crate::llama::{Forward, Want};
+use crate::llama::{Choice, Forward, Want};
 
 /// Tokens before what is measured, where nothing else is said: a question's
 /// prompt, and nearly all that Llama-2 was made for.
@@ -133,17 +134,17 @@ impl Bench<'_> {
     /// Decodes token after token, each the most probable after the one before.
     fn decode(&mut self, context: usize, cancel: &Cancel) -> Result<Option<(usize, Duration)>> {
         let mut next = token(context, self.engine.vocab());
+        let penalized = BTreeSet::new();
+        let best = Choice { allowed: None, penalized: &penalized, penalty: 1.0, draw: None };
         // The first pass of its kind may prepare what later ones use.
         let Some(_) = self.engine.forward(&[next], Want::Last, cancel)? else { return Ok(None) };
         self.engine.truncate(context);
         let (mut tokens, begun) = (0, Instant::now());
         while tokens < DECODED && (tokens < LEAST || begun.elapsed() < 2 * TIME) {
-            let Some(row) = self.engine.forward(&[next], Want::Last, cancel)? else {
+            let Some(rows) = self.engine.process(&[next], Want::Last, cancel)? else {
                 return Ok(None);
             };
-            ensure!(row.iter().all(|logit| logit.is_finite()), "the engine gave what is no number");
-            let best = (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
-            next = best.context("the engine gave no logits")? as u32;
+            next = self.engine.choose(&rows, 0, &best)?;
             tokens += 1;
         }
         Ok(Some((tokens, begun.elapsed())))
@@ -162,7 +163,7 @@ impl Bench<'_> {
         while times.len() < MOST && (times.len() < LEAST || begun.elapsed() < TIME) {
             self.engine.truncate(context);
             let pass = Instant::now();
-            if self.engine.forward(&tokens, Want::All, cancel)?.is_none() {
+            if self.engine.process(&tokens, Want::All, cancel)?.is_none() {
                 return Ok(None);
             }
             times.push(pass.elapsed());

@@ -1,5 +1,6 @@
 //! How much device memory a model takes, before any of it is taken.
 
+use super::choose;
 use super::kernels::{MOST_COLUMNS, NARROW, SPLIT};
 use super::layout::COLUMNS;
 use crate::llama::LlamaConfig;
@@ -140,6 +141,9 @@ pub(super) struct Sizes {
     pub(super) tops: usize,
     pub(super) turns: usize,
     pub(super) logits: usize,
+    pub(super) ask: usize,
+    pub(super) weighed: usize,
+    pub(super) answer: usize,
 }
 
 impl Sizes {
@@ -157,13 +161,20 @@ impl Sizes {
             tops: rows * 2 * FLOAT,
             turns: config.context * config.rope.dims * FLOAT,
             logits: NARROW * config.vocab * FLOAT,
+            ask: choose::question(config.vocab),
+            // A row, and a word of weight for each of its logits.
+            weighed: 2 * config.vocab * FLOAT,
+            answer: size_of::<i32>(),
         }
     }
 
     fn all(&self) -> Vec<usize> {
-        let Self { input, squares, model, mixed, inner, queries, sums, tops, turns, logits } =
-            *self;
-        vec![input, squares, model, mixed, inner, queries, sums, tops, turns, logits]
+        let Self { input, squares, model, mixed, inner, queries, sums, tops, turns, .. } = *self;
+        let Self { logits, ask, weighed, answer, .. } = *self;
+        vec![
+            input, squares, model, mixed, inner, queries, sums, tops, turns, logits, ask, weighed,
+            answer,
+        ]
     }
 }
 

@@ -6,6 +6,7 @@
 //! prompts, whose rows do not depend on them either but differ from the others' in
 //! their last bits. Embeddings stay in the computer's memory.
 
+mod choose;
 mod driver;
 mod first;
 mod kernels;
@@ -14,6 +15,8 @@ pub mod memory;
 mod pass;
 mod plan;
 mod weights;
+
+use std::ops::Range;
 
 use anyhow::{Context, Result};
 use candle_core::Device as Host;
@@ -44,8 +47,14 @@ pub struct Cuda {
     layers: [Graph; 3],
     /// To logits, of up to 8 tokens and up to 16.
     logits: [Graph; 2],
+    /// From them to an id.
+    choosing: Graph,
+    /// Rows of the logits' buffer that ids can be chosen from.
+    kept: Range<usize>,
     /// State and hidden states of a pass, on their way.
     input: Pinned,
+    /// A question for the kernel that chooses, on its way.
+    ask: Pinned,
     _buffers: Vec<Buffer>,
     // Last, because dropping the others needs its context.
     device: Device,
@@ -130,7 +139,9 @@ impl Cuda {
             device.record(&wide.layers())?,
         ];
         let logits = [device.record(&eight.logits())?, device.record(&sixteen.logits())?];
+        let choosing = device.record(&[eight.choose()])?;
         let input = device.pinned(Sizes::new(&config).input)?;
+        let ask = device.pinned(Sizes::new(&config).ask)?;
         Ok(Self {
             config,
             embedding,
@@ -140,7 +151,10 @@ impl Cuda {
             fingerprint: None,
             layers,
             logits,
+            choosing,
+            kept: 0..0,
             input,
+            ask,
             _buffers: buffers,
             device,
         })
@@ -230,5 +244,8 @@ fn addresses(
         tops: take(sizes.tops)?,
         turns: take(sizes.turns)?,
         logits: take(sizes.logits)?,
+        ask: take(sizes.ask)?,
+        weighed: take(sizes.weighed)?,
+        answer: take(sizes.answer)?,
     })
 }

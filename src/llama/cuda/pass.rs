@@ -1,13 +1,15 @@
-//! Passes: tokens in, logits out.
+//! Passes: tokens in, logits out, or ids.
 
-use anyhow::{Result, ensure};
+use std::ops::Range;
+
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device as Host, Tensor};
 
 use super::kernels::{MOST_COLUMNS, NARROW, WIDE_FROM, Width};
 use super::memory::STATE;
 use super::{Cuda, Needs};
 use crate::chat::Cancel;
-use crate::llama::{CacheRows, Forward, LlamaConfig, Memory, Want};
+use crate::llama::{CacheRows, Choice, Forward, LlamaConfig, Memory, NO_ROW, Rows, Want};
 
 /// Places of a pass's activations that the last rows' logits are taken from are
 /// multiples of this.
@@ -19,9 +21,55 @@ fn pass_of(left: usize) -> usize {
     if left >= WIDE_FROM { left.min(MOST_COLUMNS) } else { left.min(NARROW) }
 }
 
+/// Where in the logits' buffer the last `rows` of `tokens` new tokens are after the
+/// passes, if all of them are.
+fn kept(tokens: usize, rows: usize) -> Option<Range<usize>> {
+    let mut last = tokens;
+    while last > pass_of(last) {
+        last -= pass_of(last);
+    }
+    let skipped = last.checked_sub(rows)? % TILE;
+    (rows > 0 && skipped + rows <= NARROW).then_some(skipped..skipped + rows)
+}
+
 impl Cuda {
-    /// One pass at `start`; returns the logits after the last `rows` tokens.
-    fn pass(&mut self, tokens: &[u32], start: usize, rows: usize) -> Result<Vec<f32>> {
+    /// Passes over all tokens; returns the logits after the last `rows`, or nothing
+    /// if `read` is false: those that `kept` tells are in the buffer then.
+    fn passes(
+        &mut self,
+        tokens: &[u32],
+        rows: usize,
+        read: bool,
+        cancel: &Cancel,
+    ) -> Result<Option<Vec<f32>>> {
+        let (n, vocab) = (tokens.len(), self.config.vocab);
+        if let Some(id) = tokens.iter().find(|&&id| id as usize >= vocab) {
+            anyhow::bail!("the token {id} is outside the vocabulary of {vocab}");
+        }
+        let (needed, context) = (self.length + n, self.config.context);
+        ensure!(needed <= context, "{needed} tokens do not fit the context of {context}");
+        self.device.bind()?;
+        self.kept = 0..0;
+        let first = n - rows;
+        let mut logits = Vec::new();
+        let mut start = 0;
+        while start < n {
+            if cancel.is_set() {
+                return Ok(None);
+            }
+            let end = start + pass_of(n - start);
+            let rows = end.saturating_sub(first.max(start));
+            logits.extend(self.pass(&tokens[start..end], self.length + start, rows, read)?);
+            start = end;
+        }
+        self.device.synchronize(self.device.stream)?;
+        self.length = needed;
+        Ok(Some(logits))
+    }
+
+    /// One pass at `start`; returns the logits after the last `rows` tokens, if they
+    /// are to be read.
+    fn pass(&mut self, tokens: &[u32], start: usize, rows: usize, read: bool) -> Result<Vec<f32>> {
         let n = tokens.len();
         let hidden = self.embeddings(tokens)?;
         self.device.synchronize(self.device.stream)?;
@@ -36,6 +84,10 @@ impl Cuda {
             Width::Sixteen => &self.layers[1],
             Width::Wide => &self.layers[2],
         })?;
+        if !read && rows > 0 {
+            self.device.run(&self.logits[usize::from(n - first > TILE)])?;
+            return Ok(Vec::new());
+        }
         let vocab = self.config.vocab;
         let mut result = vec![0.0; rows * vocab];
         let mut unread = &mut result[..];
@@ -81,29 +133,27 @@ impl Cuda {
 
 impl Forward for Cuda {
     fn forward(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Vec<f32>>> {
-        let (n, vocab) = (tokens.len(), self.config.vocab);
-        if let Some(id) = tokens.iter().find(|&&id| id as usize >= vocab) {
-            anyhow::bail!("the token {id} is outside the vocabulary of {vocab}");
+        ensure!(!tokens.is_empty() || want == Want::Nothing, "logits of no tokens");
+        self.passes(tokens, want.rows(tokens.len()), true, cancel)
+    }
+
+    /// Rows of several passes, or more than a buffer holds, leave it.
+    fn process(&mut self, tokens: &[u32], want: Want, cancel: &Cancel) -> Result<Option<Rows>> {
+        let rows = want.rows(tokens.len());
+        let Some(kept) = kept(tokens.len(), rows) else {
+            return Ok(self.forward(tokens, want, cancel)?.map(Rows::Here));
+        };
+        let processed = self.passes(tokens, rows, false, cancel)?;
+        self.kept = kept;
+        Ok(processed.map(|_| Rows::There))
+    }
+
+    fn choose(&mut self, rows: &Rows, row: usize, choice: &Choice) -> Result<u32> {
+        if let Some(row) = rows.row(row, self.config.vocab) {
+            return Ok(choice.of(row)?);
         }
-        ensure!(n > 0 || want == Want::Nothing, "logits of no tokens");
-        let (needed, context) = (self.length + n, self.config.context);
-        ensure!(needed <= context, "{needed} tokens do not fit the context of {context}");
-        self.device.bind()?;
-        let first = n - want.rows(n);
-        let mut logits = Vec::new();
-        let mut start = 0;
-        while start < n {
-            if cancel.is_set() {
-                return Ok(None);
-            }
-            let end = start + pass_of(n - start);
-            let rows = end.saturating_sub(first.max(start));
-            logits.extend(self.pass(&tokens[start..end], self.length + start, rows)?);
-            start = end;
-        }
-        self.device.synchronize(self.device.stream)?;
-        self.length = needed;
-        Ok(Some(logits))
+        let row = self.kept.clone().nth(row).context(NO_ROW)?;
+        self.choose_from(row, choice)
     }
 
     fn truncate(&mut self, len: usize) {
@@ -174,5 +224,24 @@ impl Forward for Cuda {
         }
         self.length = rows.tokens;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stay_where_one_pass_left_all_of_them() {
+        assert_eq!(kept(1, 1), Some(0..1));
+        assert_eq!(kept(9, 1), Some(0..1));
+        assert_eq!(kept(16, 9), Some(7..16));
+        assert_eq!(kept(16, 16), Some(0..16));
+        // Of 20 tokens the last pass takes 4, of 520 it takes 8.
+        assert_eq!((kept(20, 4), kept(20, 5)), (Some(0..4), None));
+        assert_eq!((kept(520, 8), kept(520, 9)), (Some(0..8), None));
+        // A wide pass leaves what two tiles hold.
+        assert_eq!((kept(300, 9), kept(300, 14)), (Some(3..12), None));
+        assert_eq!((kept(0, 0), kept(40, 0), kept(300, 17)), (None, None, None));
     }
 }

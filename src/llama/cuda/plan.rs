@@ -95,6 +95,9 @@ pub(super) struct Addresses {
     pub(super) tops: u64,
     pub(super) turns: u64,
     pub(super) logits: u64,
+    pub(super) ask: u64,
+    pub(super) weighed: u64,
+    pub(super) answer: u64,
 }
 
 /// Makes the launches of passes of this width.
@@ -151,6 +154,24 @@ impl Plan<'_> {
         let to = Structure::default().pointer(self.at.logits).int(self.config.vocab).words();
         let dim = self.config.dim;
         vec![self.product(Role::Logits, part, self.at.model, dim, vec![self.norm(), to])]
+    }
+
+    /// From a row of logits and a question to an id.
+    pub(super) fn choose(&self) -> Launch {
+        let vocab = self.config.vocab;
+        let weights = self.at.weighed + (vocab * size_of::<f32>()) as u64;
+        let choosing = Structure::default()
+            .pointers([self.at.logits, self.at.ask, self.at.weighed])
+            .pointer(weights)
+            .pointer(self.at.answer)
+            .int(vocab);
+        Launch {
+            kernel: "choose".into(),
+            grid: (1, 1),
+            threads: 1024,
+            shared: 0,
+            arguments: vec![choosing.words()],
+        }
     }
 
     fn product(

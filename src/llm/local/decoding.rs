@@ -113,16 +113,12 @@ impl<'a> Decoding<'a> {
     /// The token that the model chooses; None if it was told to stop.
     fn chosen(&mut self) -> Result<Option<u32>> {
         let position = self.ids.len();
-        if self.means.session.row(position).is_none() && !self.pass()? {
+        if !self.means.session.has_row(position) && !self.pass()? {
             return Ok(None);
         }
-        let row = self.means.session.row(position).context("the engine gave no logits")?;
-        // A copy, since choosing changes it.
-        let mut row = row.to_vec();
-        if let Some(form) = &mut self.means.form {
-            form.allowed()?.apply(&mut row);
-        }
-        let id = self.sampler.choose(&mut row, position)?;
+        let allowed = self.means.form.as_mut().map(Form::allowed).transpose()?;
+        let choice = self.sampler.choice(allowed.as_ref(), position);
+        let id = self.means.session.choose(position, &choice)?;
         Ok(Some(match &mut self.means.followed {
             Some(recorded) => recorded.choice(self.means.tokenizer)?,
             None => id,
