@@ -22,6 +22,6 @@ else
   [ "${1:-}" = check ] || sha256sum llama.cu ./*.cuh llama.fatbin | sed 's| \./| |' | sort -k 2 > manifest
 fi
 # Registers, spills and shared memory of each kernel are in target/kernels.log.
-if grep -E '[1-9][0-9]* bytes (stack frame|spill)' "$log"; then
+if [ "${1:-}" != gate ] && grep -E '[1-9][0-9]* bytes (stack frame|spill)' "$log"; then
   echo "a kernel uses local memory: see target/kernels.log" >&2
 fi
