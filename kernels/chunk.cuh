@@ -40,6 +40,11 @@ struct Scales {
     float d[2][2], m[2];
 };
 
+__device__ inline uint32_t pack(float low, float high) {
+    const __half2 both = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&both);
+}
+
 __device__ inline float2 halves(uint32_t bits) {
     return __half22float2(*reinterpret_cast<const __half2*>(&bits));
 }

@@ -59,6 +59,10 @@ __device__ inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, u
           "f"(c[2]), "f"(c[3]));
 }
 
+__device__ inline void mma(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    mma(sum, a, b0, b1, sum);
+}
+
 // A lane's loads of a chunk, in registers, and where it has them from.
 template <class F>
 struct Registers {
@@ -103,6 +107,9 @@ __device__ inline void multiply(float (&acc)[MT][NT][4], const Registers<F> (&a)
     for (int t = 0; t < NT; t++) {
         mma(sums[t][0], constant, v[t].x, v[t].y, zeros);
         mma(sums[t][F::PARTS - 1], constant, v[t].z, v[t].w, F::PARTS == 1 ? sums[t][0] : zeros);
+        if (!F::MINIMUM && F::unit(e) > 1)
+#pragma unroll
+            for (int i = 0; i < F::PARTS * 4; i++) sums[t][i / 4][i % 4] *= F::unit(e);
     }
 #pragma unroll
     for (int m = 0; m < MT; m++) {
@@ -187,10 +194,7 @@ __device__ inline void direct(const uint8_t* weights, const uint4* x, int chunks
     }
     wait_for_kernel_before();
     let_kernel_after_start();
-    const auto half = [](int e) -> uint32_t {
-        return F::MINIMUM ? 1 : 0x8000 | F::ZERO * F::unit(e);
-    };
-    const Constant constants[2] = {{half(0), chunks, columns}, {half(1), chunks, columns}};
+    const Constant constant(F::MINIMUM ? 1 : 0x8000 | F::ZERO, chunks, columns);
     float acc[MT][NT][4] = {};
     uint4 next[NT];
     if (chunk < chunks)
@@ -212,7 +216,7 @@ __device__ inline void direct(const uint8_t* weights, const uint4* x, int chunks
             }
             // Or the compiler would load all eight first, and run out of registers.
             __syncwarp();
-            multiply<F, NT, MT>(acc, a, v, constants[b % 2].bits, b / 2, b % 2);
+            multiply<F, NT, MT>(acc, a, v, constant.bits, b / 2, b % 2);
             if (b % 2 == 1)
 #pragma unroll
                 for (int m = 0; m < MT; m++) a[m].load(b / 2, chunk < chunks);
