@@ -21,7 +21,9 @@ else
     { grep -v '^ptxas info' "$log" >&2; exit 1; }
   [ "${1:-}" = check ] || sha256sum llama.cu ./*.cuh llama.fatbin | sed 's| \./| |' | sort -k 2 > manifest
 fi
-# Registers, spills and shared memory of each kernel are in target/kernels.log.
-if grep -E '[1-9][0-9]* bytes (stack frame|spill)' "$log"; then
+# Registers, spills and shared memory of each kernel are in target/kernels.log. A few spilled
+# registers are allowed: narrow kernels fill all 128, and the gate times them as they are.
+if [ "${1:-}" != gate ] && grep -E '[1-9][0-9]{2,} bytes (stack frame|spill)' "$log"; then
   echo "a kernel uses local memory: see target/kernels.log" >&2
+  exit 1
 fi

@@ -51,7 +51,8 @@ struct Logits {
     int vocab;
 };
 
-// Warps and tiles of 16 rows for each block; the host knows them too.
+// Warps and tiles of 16 rows for each block; the host knows them too. The warps of a
+// tile share its columns.
 constexpr int WARPS = 8, TILES = 2;
 static_assert(TILES == 2, "32 rows make a part of the squares, 16 of the gate and 16 of up a block");
 
@@ -91,13 +92,19 @@ __device__ inline void write_head(const Heads& to, int length, int column, int r
     }
 }
 
+template <class F, int NT, class Prepare, class Emit>
+__device__ inline void product(const uint8_t* weights, const uint4* x, int chunks, int columns,
+                               Prepare prepare, Emit emit) {
+    direct<F, NT, 1, TILES, WARPS / TILES>(weights, x, chunks, columns, prepare, emit);
+}
+
 __device__ inline float silu(float x) { return x / (1.0f + expf(-x)); }
 
 template <class F, int NT>
 __device__ inline void heads(const Product& p, const Norm& norm, const Heads& to) {
     __shared__ float inverse[16];
     const State state = *p.state;
-    direct<F, NT, TILES, WARPS>(
+    product<F, NT>(
         p.weights, p.x, p.chunks, state.columns,
         [&] { inverse_rms<WARPS>(inverse, norm, 0, state.columns); },
         [&](int m, int column, int row, float sum, bool valid) {
@@ -149,7 +156,7 @@ template <class F, int NT>
 __device__ inline void residual(const Product& p, const Residual& to) {
     __shared__ float rows[16][TILES * 16 + 1];
     const int columns = p.state->columns;
-    direct<F, NT, TILES, WARPS>(p.weights, p.x, p.chunks, columns, [] {},
+    product<F, NT>(p.weights, p.x, p.chunks, columns, [] {},
                                 [&](int m, int column, int row, float sum, bool valid) {
                                     if (valid) rows[column][m * 16 + row] = sum;
                                 });
@@ -193,7 +200,7 @@ template <class F, int NT>
 __device__ inline void inner(const Product& p, const Norm& norm, const Inner& to) {
     __shared__ float rows[16][TILES * 16 + 1], inverse[16];
     const int columns = p.state->columns;
-    direct<F, NT, TILES, WARPS>(
+    product<F, NT>(
         p.weights, p.x, p.chunks, columns, [&] { inverse_rms<WARPS>(inverse, norm, 0, columns); },
         [&](int m, int column, int row, float sum, bool valid) {
             if (valid) rows[column][m * 16 + row] = sum * inverse[column];
@@ -234,7 +241,7 @@ __device__ inline void logits(const Product& p, const Norm& norm, const Logits& 
     __shared__ float inverse[16];
     const State state = *p.state;
     const int columns = min(state.columns - state.first, NT * 8);
-    direct<F, NT, TILES, WARPS>(
+    product<F, NT>(
         p.weights, p.x + static_cast<size_t>(state.first / 8) * p.chunks * 8 * 32, p.chunks, columns,
         [&] { inverse_rms<WARPS>(inverse, norm, state.first, columns); },
         [&](int m, int column, int row, float sum, bool valid) {

@@ -27,35 +27,37 @@ inline double weight(Format format, const uint8_t* chunk, int row, int column) {
     const uint8_t* lane = chunk + pair * 512 + at.lane * 16;
     const double scale = half_at(chunk + (format == F_Q8_0 ? 4096 : 2048) + row % 8 * 32 +
                                  block * 4 + row / 8 * 2);
+    const int word = at.high_row * 8 + at.high_half * 4 + at.byte, odd = at.byte % 2;
+    const int nibble = e ? lane[word] >> 4 : lane[word] & 15;
+    // The half of two columns that their high bits share.
+    const auto high_bits = [&](int load) {
+        uint16_t bits;
+        memcpy(&bits, chunk + 2048 + load * 512 + at.lane * 16 + word / 2 * 2, 2);
+        return static_cast<int>(bits);
+    };
     switch (format) {
-        case F_Q4_0: {
-            const uint8_t byte = lane[e * 8 + at.high_row * 4 + at.byte];
-            const int nibble = at.high_half ? byte >> 4 : byte & 15;
-            return scale * (nibble >= 8 ? nibble - 16 : nibble);
-        }
-        case F_Q8_0: {
-            const uint8_t* words = chunk + block * 512 + at.lane * 16;
-            return scale * static_cast<int8_t>(words[at.high_half * 8 + at.high_row * 4 + at.byte]);
-        }
+        case F_Q4_0: return scale * (nibble - 8);
+        case F_Q8_0: return scale * (chunk[block * 512 + at.lane * 16 + word] - 128);
         case F_Q4_K:
         case F_Q5_K: {
-            const int word = at.high_row * 8 + at.high_half * 4 + at.byte;
-            int q = e ? lane[word] >> 4 : lane[word] & 15;
-            if (format == F_Q5_K) q |= (chunk[2048 + at.lane * 16 + word] >> block & 1) << 4;
+            int q = nibble;
+            const int bit = 2 * pair + odd + (pair < 2 ? 0 : 4) + 4 * e;
+            if (format == F_Q5_K) q |= (high_bits(0) >> bit & 1) << 4;
             const uint8_t* s = chunk + (format == F_Q5_K ? 2560 : 2048) + row * 16;
-            const uint8_t* six = s + 4;
-            const int sc = block < 4 ? six[block] & 63 : (six[block + 4] & 15) | six[block - 4] >> 6 << 4;
-            const int m = block < 4 ? six[block + 4] & 63 : six[block + 4] >> 4 | six[block] >> 6 << 4;
-            return half_at(s) * sc * q - half_at(s + 2) * m;
+            uint16_t words[3][2];
+            memcpy(words, s + 4, 12);
+            const auto six = [&](int of) {
+                if (block == 6) return words[0][of] >> 12 | (words[1][of] >> 12 & 3) << 4;
+                if (block == 7) return words[1][of] >> 14 | words[2][of] >> 12 << 2;
+                return words[block / 2][of] >> 6 * (block % 2) & 63;
+            };
+            return half_at(s) * six(0) * q - half_at(s + 2) * six(1);
         }
         default: {
-            const int word = at.high_row * 8 + at.high_half * 4 + at.byte;
-            const int low = e ? lane[word] >> 4 : lane[word] & 15;
-            const uint8_t high = chunk[2048 + block / 4 * 512 + at.lane * 16 + word];
-            int q = low | (high >> 2 * (block % 4) & 3) << 4;
-            if (q >= 32) q -= 64;
-            const int sc = static_cast<int8_t>(chunk[3072 + row * 16 + column / 16]);
-            return half_at(chunk + 3328 + row % 8 * 4 + row / 8 * 2) * sc * q;
+            const int bit = pair % 2 * 8 + odd * 2 + 4 * e;
+            const int q = nibble | (high_bits(pair / 2) >> bit & 3) << 4;
+            const int sc = chunk[3072 + row * 16 + column / 16] - 128;
+            return half_at(chunk + 3328 + row % 8 * 4 + row / 8 * 2) * sc * (q - 32);
         }
     }
 }

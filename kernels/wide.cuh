@@ -21,9 +21,48 @@ template <class F>
 struct Shared {
     const uint8_t* chunk;
     __device__ uint4 operator()(int i) const {
-        return *reinterpret_cast<const uint4*>(chunk + F::offset(i, threadIdx.x % 32));
+        const int own = F::own(F::array(i), threadIdx.x % 32);
+        return *reinterpret_cast<const uint4*>(chunk + F::offset(i) + own);
     }
 };
+
+__device__ inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
+    uint32_t r;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
+__device__ inline uint32_t multiply_add_halves(uint32_t a, uint32_t b, uint32_t c) {
+    uint32_t r;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+}
+
+__device__ inline uint32_t twice(float value) { return pack(value, value); }
+
+// Weights of the block 2p + e in f16. Or-ed to the half 1024, whose last bit counts 1,
+// bits are added to it; a fused multiplication and addition leaves quant less zero,
+// exactly, and then the scale rounds once.
+template <class F, class A>
+__device__ inline void fragments(Fragments& f, const A& a, int p, int e) {
+    Scales s;
+    F::quants(f, a, p, e);
+    F::scales(s, a, p, e);
+    const uint32_t unit = twice(1.0f / F::unit(e)), zero = twice(-1024.0f / F::unit(e) - F::ZERO);
+#pragma unroll
+    for (int row = 0; row < 2; row++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const uint32_t scale = twice(s.d[row][half % F::PARTS] * F::unit(e));
+#pragma unroll
+            for (int odd = 0; odd < 2; odd++) {
+                uint32_t& bits = f[half][2 * odd + row];
+                bits = multiply_add_halves(bits | 0x64006400, unit, zero);
+                bits = F::MINIMUM ? multiply_add_halves(bits, scale, twice(-s.m[row]))
+                                  : multiply_halves(bits, scale);
+            }
+        }
+}
 
 // Grid (columns / 128, rows / 128). Calls `finish(tile, acc)` in the warps that have
 // rows: `acc[m][n][i]` is of row 16 (tile + m) + g + i / 2 * 8 and of the block's
@@ -76,7 +115,7 @@ __device__ inline void wide(const uint8_t* weights, const uint4* x, int chunks, 
             if (works) {
                 Fragments f[2];
 #pragma unroll
-                for (int m = 0; m < 2; m++) F::fragments(f[m], a[m], b / 2, b % 2);
+                for (int m = 0; m < 2; m++) fragments<F>(f[m], a[m], b / 2, b % 2);
 #pragma unroll
                 for (int n = 0; n < WIDE / 8; n++) {
                     const uint4 v = stages[now * STAGE + n * 32 + lane];

@@ -87,14 +87,12 @@ impl Format {
                         Self::Q8_0 => q8_0(out, row, at, block),
                         Self::Q4K => {
                             nibbles(out, row, &block[16..144]);
-                            out[2048 + row * 16..][..16].copy_from_slice(&block[..16]);
+                            factors(&mut out[2048 + row * 16..][..16], &block[..16]);
                         }
                         Self::Q5K => {
                             nibbles(out, row, &block[48..176]);
-                            for (word, bits) in block[16..48].chunks_exact(4).enumerate() {
-                                out[2048 + pair_place(row, word)..][..4].copy_from_slice(bits);
-                            }
-                            out[2560 + row * 16..][..16].copy_from_slice(&block[..16]);
+                            fifth_bits(out, row, &block[16..48]);
+                            factors(&mut out[2560 + row * 16..][..16], &block[..16]);
                         }
                         Self::Q6K => q6k(out, row, block),
                     }
@@ -119,12 +117,16 @@ fn scale_place(row: usize, block: usize) -> usize {
     row % 8 * 32 + block * 4 + row / 8 * 2
 }
 
+/// In the file a byte holds columns 16 apart of one block; here, as in the other
+/// formats, the same column of two neighbouring blocks.
 fn q4_0(out: &mut [u8], row: usize, at: usize, block: &[u8]) {
     out[2048 + scale_place(row, at)..][..2].copy_from_slice(&block[..2]);
-    for (word, quants) in block[2..].chunks_exact(4).enumerate() {
-        let to = at / 2 * 512 + lane(row, word) + at % 2 * 8 + row / 8 * 4;
+    for word in 0..8 {
+        let to = at / 2 * 512 + pair_place(row, word);
+        let quants = &block[2 + word % 4 * 4..][..4];
         for (out, quants) in out[to..to + 4].iter_mut().zip(quants) {
-            *out = quants ^ 0x88;
+            let quant = if word < 4 { quants & 0x0f } else { quants >> 4 };
+            *out |= quant << (at % 2 * 4);
         }
     }
 }
@@ -132,8 +134,10 @@ fn q4_0(out: &mut [u8], row: usize, at: usize, block: &[u8]) {
 fn q8_0(out: &mut [u8], row: usize, at: usize, block: &[u8]) {
     out[4096 + scale_place(row, at)..][..2].copy_from_slice(&block[..2]);
     for (word, quants) in block[2..].chunks_exact(4).enumerate() {
-        let to = at * 512 + lane(row, word) + word / 4 * 8 + row / 8 * 4;
-        out[to..to + 4].copy_from_slice(quants);
+        let to = at * 512 + pair_place(row, word);
+        for (out, quant) in out[to..to + 4].iter_mut().zip(quants) {
+            *out = quant ^ 0x80;
+        }
     }
 }
 
@@ -145,127 +149,76 @@ fn nibbles(out: &mut [u8], row: usize, quants: &[u8]) {
     }
 }
 
+/// Ors a number to the 16 bits of two columns' high bits.
+fn add_bits(out: &mut [u8], at: usize, bits: u16) {
+    for (out, byte) in out[at..at + 2].iter_mut().zip(bits.to_le_bytes()) {
+        *out |= byte;
+    }
+}
+
+/// In the file bit b of a column's byte is block b's.
+fn fifth_bits(out: &mut [u8], row: usize, bytes: &[u8]) {
+    for (column, byte) in bytes.iter().enumerate() {
+        let to = 2048 + pair_place(row, column / 4) + column % 4 / 2 * 2;
+        for block in 0..8 {
+            let i = block / 2 * 2 + column % 2;
+            let to_bit = i + if i < 4 { 0 } else { 4 } + block % 2 * 4;
+            add_bits(out, to, u16::from(byte >> block & 1) << to_bit);
+        }
+    }
+}
+
+/// The factors of a row's scales and minima, and those, 6 bits each
+/// (`get_scale_min_k4` in ggml-quants.c), in the order of `six_bits` in
+/// `kernels/chunk.cuh`.
+fn factors(out: &mut [u8], block: &[u8]) {
+    out[..4].copy_from_slice(&block[..4]);
+    let six = &block[4..16];
+    for at in 0..8 {
+        let (scale, minimum) = match at {
+            0..4 => (six[at] & 63, six[at + 4] & 63),
+            _ => (six[at + 4] & 15 | six[at - 4] >> 6 << 4, six[at + 4] >> 4 | six[at] >> 6 << 4),
+        };
+        for (half, value) in [scale, minimum].map(u16::from).into_iter().enumerate() {
+            let mut add = |word: usize, bits: u16| add_bits(out, 4 + word * 4 + half * 2, bits);
+            match at {
+                6 => {
+                    add(0, value << 12);
+                    add(1, value >> 4 << 12);
+                }
+                7 => {
+                    add(1, value << 14);
+                    add(2, value >> 2 << 12);
+                }
+                _ => add(at / 2, value << (at % 2 * 6)),
+            }
+        }
+    }
+}
+
 /// In the file a byte holds columns 64 apart; here neighbouring blocks share
 /// one, as in the other formats.
 fn q6k(out: &mut [u8], row: usize, block: &[u8]) {
     for half in 0..2 {
-        for word in 0..8 {
-            let to = pair_place(row, word);
-            for byte in 0..4 {
-                let at = word * 4 + byte;
-                let (a, b) = (block[half * 64 + at], block[half * 64 + 32 + at]);
-                out[half * 1024 + to + byte] = a & 0x0f | b << 4;
-                out[half * 1024 + 512 + to + byte] = a >> 4 | b & 0xf0;
-                out[2048 + half * 512 + to + byte] = block[128 + half * 32 + at] ^ 0xaa;
+        for column in 0..32 {
+            let to = pair_place(row, column / 4);
+            let (a, b) = (block[half * 64 + column], block[half * 64 + 32 + column]);
+            let byte = to + column % 4;
+            out[half * 1024 + byte] = a & 0x0f | b << 4;
+            out[half * 1024 + 512 + byte] = a >> 4 | b & 0xf0;
+            let high = block[128 + half * 32 + column];
+            for i in 0..4 {
+                let to_bit = i / 2 * 8 + column % 2 * 2 + i % 2 * 4;
+                let to = 2048 + half * 512 + to + column % 4 / 2 * 2;
+                add_bits(out, to, u16::from(high >> (2 * i) & 3) << to_bit);
             }
         }
     }
-    out[3072 + row * 16..][..16].copy_from_slice(&block[192..208]);
+    for (out, scale) in out[3072 + row * 16..][..16].iter_mut().zip(&block[192..208]) {
+        *out = scale ^ 0x80;
+    }
     out[3328 + row % 8 * 4 + row / 8 * 2..][..2].copy_from_slice(&block[208..210]);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::quantized::QTensor;
-    use candle_core::{Device, Tensor};
-    use half::f16;
-
-    fn half_at(bytes: &[u8]) -> f32 {
-        f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
-    }
-
-    /// The weight in a chunk, read as `kernels/chunk.cuh` says.
-    fn weight(format: Format, chunk: &[u8], row: usize, column: usize) -> f32 {
-        let (block, k) = (column / 32, column % 32);
-        let (pair, e) = (block / 2, block % 2);
-        let (high_row, high_half, byte) = (row / 8, k / 16, k % 4);
-        let lane = (row % 8 * 4 + k % 16 / 4) * 16;
-        let paired = lane + high_row * 8 + high_half * 4 + byte;
-        let nibble = |byte: u8| i32::from(if e == 1 { byte >> 4 } else { byte & 15 });
-        match format {
-            Format::Q4_0 => {
-                let byte = chunk[pair * 512 + lane + e * 8 + high_row * 4 + byte];
-                let nibble = if high_half == 1 { byte >> 4 } else { byte & 15 };
-                let value = i32::from(nibble) - if nibble >= 8 { 16 } else { 0 };
-                half_at(&chunk[2048 + row % 8 * 32 + block * 4 + high_row * 2..]) * value as f32
-            }
-            Format::Q8_0 => {
-                let value = chunk[block * 512 + lane + high_half * 8 + high_row * 4 + byte] as i8;
-                half_at(&chunk[4096 + row % 8 * 32 + block * 4 + high_row * 2..]) * f32::from(value)
-            }
-            Format::Q4K | Format::Q5K => {
-                let mut value = nibble(chunk[pair * 512 + paired]);
-                let mut scales = &chunk[2048 + row * 16..];
-                if format == Format::Q5K {
-                    value |= i32::from(chunk[2048 + paired] >> block & 1) << 4;
-                    scales = &chunk[2560 + row * 16..];
-                }
-                let six = &scales[4..16];
-                let (scale, minimum) = if block < 4 {
-                    (six[block] & 63, six[block + 4] & 63)
-                } else {
-                    (
-                        six[block + 4] & 15 | six[block - 4] >> 6 << 4,
-                        six[block + 4] >> 4 | six[block] >> 6 << 4,
-                    )
-                };
-                half_at(scales) * f32::from(scale) * value as f32
-                    - half_at(&scales[2..]) * f32::from(minimum)
-            }
-            Format::Q6K => {
-                let high = chunk[2048 + block / 4 * 512 + paired] >> (2 * (block % 4)) & 3;
-                let value = nibble(chunk[pair * 512 + paired]) | i32::from(high) << 4;
-                let value = if value >= 32 { value - 64 } else { value };
-                let scale = chunk[3072 + row * 16 + column / 16] as i8;
-                half_at(&chunk[3328 + row % 8 * 4 + high_row * 2..])
-                    * f32::from(scale)
-                    * value as f32
-            }
-        }
-    }
-
-    #[test]
-    fn laid_weights_are_the_weights_of_the_file() {
-        for (format, kind, columns) in [
-            (Format::Q4_0, GgmlDType::Q4_0, 512),
-            (Format::Q4_0, GgmlDType::Q4_0, 352),
-            (Format::Q8_0, GgmlDType::Q8_0, 512),
-            (Format::Q8_0, GgmlDType::Q8_0, 96),
-            (Format::Q4K, GgmlDType::Q4K, 512),
-            (Format::Q5K, GgmlDType::Q5K, 512),
-            (Format::Q6K, GgmlDType::Q6K, 512),
-        ] {
-            assert_eq!(Format::of(kind), Some(format));
-            let source = Tensor::randn(0.1f32, 1.0, (ROWS, columns), &Device::Cpu).unwrap();
-            let quantized = QTensor::quantize(&source, kind).unwrap();
-            let expected = quantized.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
-            let bytes = quantized.data().unwrap();
-            let rows: Vec<&[u8]> = bytes.chunks_exact(format.row_bytes(columns)).collect();
-            let rows: [&[u8]; ROWS] = rows.try_into().unwrap();
-            let size = columns.div_ceil(COLUMNS) * format.chunk_bytes();
-            // What was there before does not matter.
-            let mut out = vec![0x5a; size];
-            format.lay(&rows, &mut out);
-            for (row, expected) in expected.iter().enumerate() {
-                for (column, expected) in expected.iter().enumerate() {
-                    let chunk = &out[column / COLUMNS * format.chunk_bytes()..];
-                    let got = weight(format, chunk, row, column % COLUMNS);
-                    let near = (got - expected).abs() <= 1e-6 * expected.abs().max(1e-3);
-                    assert!(near, "{format:?} {row} {column}: {got}, not {expected}");
-                }
-            }
-            if columns % COLUMNS != 0 {
-                let last = &out[size - format.chunk_bytes()..];
-                assert_eq!(weight(format, last, 3, COLUMNS - 1), 0.0);
-            }
-        }
-    }
-
-    #[test]
-    fn chunks_take_the_bytes_of_the_file() {
-        for format in Format::ALL {
-            assert_eq!(format.chunk_bytes(), ROWS * format.row_bytes(COLUMNS));
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,124 @@
+// The gate's matrices, launches and checks against the host.
+#pragma once
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "matmul.cuh"
+#include "reference.cuh"
+
+#define CHECK(call)                                                                      \
+    do {                                                                                 \
+        cudaError_t error_ = (call);                                                     \
+        if (error_ != cudaSuccess) {                                                     \
+            printf("%s:%d: %s\n", __FILE__, __LINE__, cudaGetErrorString(error_));       \
+            exit(1);                                                                     \
+        }                                                                                \
+    } while (0)
+
+using Kernel = void (*)(const uint8_t*, const uint4*, float*, int, int);
+
+struct Variant {
+    std::string name;
+    Format format;
+    int bytes, rows, threads, shared;
+    Kernel eight, sixteen;
+    Kernel kernel(int columns) const { return columns <= 8 ? eight : sixteen; }
+};
+
+struct Matrix {
+    const char* name;
+    int rows, k;
+};
+inline const Matrix LAYER[] = {
+    {"qkv", 10240, 8192}, {"out", 8192, 8192}, {"gate+up", 57344, 8192}, {"down", 8192, 28672}};
+constexpr int LAYERS = 6, COLUMNS = 16, MOST_K = 28672, MOST_ROWS = 57344;
+
+inline cudaStream_t stream_;
+inline uint4* x_;
+inline float *input_, *y_;
+inline uint8_t* weights_;
+
+inline size_t matrix_bytes(const Variant& v, const Matrix& m) {
+    return static_cast<size_t>(m.rows) / 16 * (m.k / 256) * v.bytes;
+}
+
+inline void launch(const Variant& v, const uint8_t* w, const Matrix& m, int columns, bool early) {
+    cudaLaunchAttribute attribute = {};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = early;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3(m.rows / v.rows);
+    config.blockDim = dim3(v.threads);
+    config.dynamicSmemBytes = v.shared;
+    config.stream = stream_;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    CHECK(cudaLaunchKernelEx(&config, v.kernel(columns), w, x_, y_, m.k / 256, columns));
+}
+
+__global__ void round_kernel(const float* from, uint4* x, int k) {
+    const int column = blockIdx.y, at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at < k) store(x, k / 32, column, at, from[static_cast<size_t>(column) * k + at]);
+}
+
+inline void round_activations(int k) {
+    round_kernel<<<dim3((k + 255) / 256, COLUMNS), 256, 0, stream_>>>(input_, x_, k);
+    CHECK(cudaGetLastError());
+}
+
+// Relative error of sampled rows against the host in double, from the rounded
+// activations themselves; negative if a column's bits depend on how many there are.
+inline double check(const Variant& v, const Matrix& m, const std::vector<float>& input) {
+    const int chunks = m.k / 256, tiles = m.rows / 16;
+    round_activations(m.k);
+    std::vector<__half> x(static_cast<size_t>(m.k) * 16);
+    std::vector<float> y(static_cast<size_t>(m.rows) * 16);
+    CHECK(cudaMemcpyAsync(x.data(), x_, x.size() * 2, cudaMemcpyDeviceToHost, stream_));
+    CHECK(cudaMemsetAsync(y_, 0xFF, y.size() * 4, stream_));
+    launch(v, weights_, m, 16, true);
+    CHECK(cudaMemcpyAsync(y.data(), y_, y.size() * 4, cudaMemcpyDeviceToHost, stream_));
+    CHECK(cudaStreamSynchronize(stream_));
+    const auto element = [&](int column, int k) {
+        const size_t block = (static_cast<size_t>(column / 8) * chunks * 8 + k / 32) * 32;
+        const size_t lane = block + column % 8 * 4 + k % 16 / 4;
+        return static_cast<double>(__half2float(x[lane * 8 + k / 16 % 2 * 4 + k % 2 * 2 + k % 4 / 2]));
+    };
+    double wrong = 0, size = 0, coarse = 0;
+    std::vector<uint8_t> tile(static_cast<size_t>(chunks) * v.bytes);
+    for (int t : {0, 1, tiles / 3, tiles - 1}) {
+        CHECK(cudaMemcpy(tile.data(), weights_ + t * tile.size(), tile.size(), cudaMemcpyDeviceToHost));
+        for (int row = 0; row < 16; row++) {
+            std::vector<double> w(m.k);
+            for (int k = 0; k < m.k; k++)
+                w[k] = weight(v.format, tile.data() + static_cast<size_t>(k) / 256 * v.bytes, row, k % 256);
+            for (int column = 0; column < 16; column++) {
+                double sum = 0, exact = 0;
+                for (int k = 0; k < m.k; k++) {
+                    sum += w[k] * element(column, k);
+                    exact += w[k] * input[static_cast<size_t>(column) * m.k + k];
+                }
+                const double got = y[static_cast<size_t>(column) * m.rows + t * 16 + row];
+                wrong += (got - sum) * (got - sum);
+                coarse += (exact - sum) * (exact - sum);
+                size += sum * sum;
+            }
+        }
+    }
+    for (int columns = 1; columns < 16; columns++) {
+        std::vector<float> few(static_cast<size_t>(m.rows) * columns);
+        CHECK(cudaMemsetAsync(y_, 0xFF, few.size() * 4, stream_));
+        launch(v, weights_, m, columns, true);
+        CHECK(cudaMemcpyAsync(few.data(), y_, few.size() * 4, cudaMemcpyDeviceToHost, stream_));
+        CHECK(cudaStreamSynchronize(stream_));
+        if (memcmp(few.data(), y.data(), few.size() * 4)) {
+            printf("%s: bits differ at %d columns\n", v.name.c_str(), columns);
+            return -1;
+        }
+    }
+    printf("%-26s %-8s error %.1e, of activations %.1e\n", v.name.c_str(), m.name,
+           std::sqrt(wrong / size), std::sqrt(coarse / size));
+    return std::isfinite(wrong) ? std::sqrt(wrong / size) : -1;
+}
