@@ -18,6 +18,7 @@ pub mod synthetic;
 pub mod threads;
 pub mod tokenizer;
 
+pub use cache::CacheType;
 pub use config::LlamaConfig;
 pub use error::ModelError;
 pub use gguf::{Gguf, Header};
