@@ -1,5 +1,5 @@
-// Attention of new tokens on a cache in f16, which is looked at in pieces of 64
-// positions. Queries that share keys are rows of one product on the tensor
+// Attention of new tokens on a cache in f16 or q8_0, which is looked at in pieces of
+// 64 positions. Queries that share keys are rows of one product on the tensor
 // cores. A row sees positions up to its own, and pieces lie at fixed positions
 // and are added in their order, so that a row's bits do not depend on the others.
 #pragma once
@@ -38,13 +38,14 @@ __device__ inline void load_transposed(uint32_t& b0, uint32_t& b1, const __half*
                  : "memory");
 }
 
-// `q (columns, heads, D)`, `k` and `v (kv heads, context, D)`. `attend` writes, for
+// `q (columns, heads, D)`, `k` and `v (kv heads, context, D)`, in halves or in 8 bits
+// with scales `(kv heads, context, D / 32)`, halves, behind them. `attend` writes, for
 // each row and piece, the sum of values weighted by e^(score - top), `sums (columns,
 // heads, pieces, D)`, and top and the sum of weights, `tops (columns, heads, pieces, 2)`.
 struct Attention {
     const __half* q;
-    const __half* k;
-    const __half* v;
+    const void* k;
+    const void* v;
     float* sums;
     float2* tops;
     const State* state;
@@ -56,18 +57,99 @@ struct Attention {
 template <int D>
 using Rows = __half (*)[D + 8];
 
-// Copies keys and values of the piece at `start`; positions from `end` on are zeros.
-template <int D>
-__device__ inline void load_piece(const Attention& p, int kv, int start, int end, Rows<D> keys,
-                                  Rows<D> values) {
-    for (int i = threadIdx.x; i < SPLIT * D / 8; i += blockDim.x) {
-        const int row = i / (D / 8), at = i % (D / 8) * 8;
-        const bool there = start + row < end;
-        const size_t from = (static_cast<size_t>(kv) * p.context + (there ? start + row : 0)) * D + at;
-        copy_async(&keys[row][at], p.k + from, there);
-        copy_async(&values[row][at], p.v + from, there);
+// Types of a cache: how keys and values of the piece at `start` get to shared memory;
+// positions from `end` on are zeros.
+struct F16 {
+    template <int D>
+    __device__ static void load_piece(const Attention& p, int kv, int start, int end, Rows<D> keys,
+                                      Rows<D> values) {
+        for (int i = threadIdx.x; i < SPLIT * D / 8; i += blockDim.x) {
+            const int row = i / (D / 8), at = i % (D / 8) * 8;
+            const bool there = start + row < end;
+            const size_t from =
+                (static_cast<size_t>(kv) * p.context + (there ? start + row : 0)) * D + at;
+            copy_async(&keys[row][at], static_cast<const __half*>(p.k) + from, there);
+            copy_async(&values[row][at], static_cast<const __half*>(p.v) + from, there);
+        }
+        end_of_copies();
+        wait_for_copies<0>();
     }
-    end_of_copies();
+};
+
+struct Q8 {
+    // 16 quants times their scale: a quant with its sign bit flipped, or-ed to the half
+    // 1024, is 1152 more than it is; the product is rounded once.
+    __device__ static void expand(__half* to, const uint4& quants, __half scale) {
+        const __half2 both = __half2half2(scale), zero = __float2half2_rn(1152.0f);
+        uint32_t halves[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            const uint32_t word = (i < 4 ? i < 2 ? quants.x : quants.y : i < 6 ? quants.z : quants.w);
+            const uint32_t bits = __byte_perm(word ^ 0x80808080, 0x64646464, i % 2 ? 0x4342 : 0x4140);
+            const __half2 whole = __hsub2(*reinterpret_cast<const __half2*>(&bits), zero);
+            const __half2 value = __hmul2(whole, both);
+            halves[i] = *reinterpret_cast<const uint32_t*>(&value);
+        }
+        reinterpret_cast<uint4*>(to)[0] = make_uint4(halves[0], halves[1], halves[2], halves[3]);
+        reinterpret_cast<uint4*>(to)[1] = make_uint4(halves[4], halves[5], halves[6], halves[7]);
+    }
+
+    template <int D>
+    __device__ static void load_piece(const Attention& p, int kv, int start, int end, Rows<D> keys,
+                                      Rows<D> values) {
+        const size_t all = static_cast<size_t>(p.kv_heads) * p.context * D;
+        const int8_t* k = static_cast<const int8_t*>(p.k);
+        const int8_t* v = static_cast<const int8_t*>(p.v);
+        const __half* k_scales = reinterpret_cast<const __half*>(k + all);
+        const __half* v_scales = reinterpret_cast<const __half*>(v + all);
+#pragma unroll 4
+        for (int i = threadIdx.x; i < SPLIT * D / 16; i += 128) {
+            const int row = i / (D / 16), at = i % (D / 16) * 16;
+            const bool there = start + row < end;
+            const size_t from =
+                (static_cast<size_t>(kv) * p.context + (there ? start + row : 0)) * D + at;
+            const uint4 key = *reinterpret_cast<const uint4*>(k + from);
+            const uint4 value = *reinterpret_cast<const uint4*>(v + from);
+            const __half none = __float2half_rn(0.0f);
+            expand(&keys[row][at], key, there ? k_scales[from / 32] : none);
+            expand(&values[row][at], value, there ? v_scales[from / 32] : none);
+        }
+    }
+};
+
+// New keys and values in f16, `(kv heads, rows, head dim)`, those of a position in row
+// position % rows, on their way into a cache in q8_0.
+struct Fresh {
+    const __half* k;
+    const __half* v;
+    int8_t* keys;
+    int8_t* values;
+    const State* state;
+    int kv_heads, context, rows;
+};
+
+// 32 values of a head at one token get a scale, by which the largest is 127. Grid (kv
+// heads, columns), 2 * head dim threads: the key's, then the value's.
+__device__ inline void quantize(const Fresh& p) {
+    const State state = *p.state;
+    const int kv = blockIdx.x, column = blockIdx.y, dim = blockDim.x / 2;
+    if (column >= state.columns) return;
+    wait_for_kernel_before();
+    let_kernel_after_start();
+    const int thread = threadIdx.x, element = thread % dim, position = state.length + column;
+    const __half* from = thread < dim ? p.k : p.v;
+    int8_t* quants = thread < dim ? p.keys : p.values;
+    const float value = __half2float(
+        from[(static_cast<size_t>(kv) * p.rows + position % p.rows) * dim + element]);
+    float largest = fabsf(value);
+    for (int i = 16; i > 0; i /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, i));
+    const __half scale = __float2half_rn(largest / 127.0f);
+    const float unit = __half2float(scale);
+    const float quant = unit > 0.0f ? rintf(value / unit) : 0.0f;
+    const size_t at = (static_cast<size_t>(kv) * p.context + position) * dim + element;
+    quants[at] = static_cast<int8_t>(fminf(fmaxf(quant, -127.0f), 127.0f));
+    const size_t all = static_cast<size_t>(p.kv_heads) * p.context * dim;
+    if (thread % 32 == 0) reinterpret_cast<__half*>(quants + all)[at / 32] = scale;
 }
 
 // Of a warp's 16 rows: scores of the piece, scaled, -infinity past `last[i]`, the
@@ -150,7 +232,7 @@ __device__ inline void mix(float (&mixed)[D / 8][4], const float (&weights)[SPLI
 
 // A piece for up to 16 columns. Grid (pieces, kv heads), 4 warps, each with tiles
 // of 16 rows of its own.
-template <int D>
+template <int D, class Cache>
 __device__ inline void attend(const Attention& p) {
     extern __shared__ __align__(128) uint8_t ring[];
     Rows<D> keys = reinterpret_cast<Rows<D>>(ring), values = keys + SPLIT;
@@ -160,8 +242,7 @@ __device__ inline void attend(const Attention& p) {
     if (start >= total) return;
     wait_for_kernel_before();
     let_kernel_after_start();
-    load_piece<D>(p, kv, start, total, keys, values);
-    wait_for_copies<0>();
+    Cache::template load_piece<D>(p, kv, start, total, keys, values);
     __syncthreads();
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const int group = p.heads / p.kv_heads, rows = group * state.columns;
@@ -226,7 +307,7 @@ __device__ inline void join(const Attention& p, uint4* x, int chunks) {
 // Many columns: one piece after the other, what was summed before scaled anew when
 // a score is larger than all before it (Milakov and Gimelshein, arXiv:1805.02867).
 // Grid (columns / 64, heads), 4 warps of 16 columns each.
-template <int D>
+template <int D, class Cache>
 __device__ inline void attend_wide(const Attention& p, uint4* x, int chunks) {
     extern __shared__ __align__(128) uint8_t ring[];
     Rows<D> keys = reinterpret_cast<Rows<D>>(ring), values = keys + SPLIT;
@@ -255,8 +336,7 @@ __device__ inline void attend_wide(const Attention& p, uint4* x, int chunks) {
     float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
     for (int start = 0; start < end; start += SPLIT) {
         __syncthreads();
-        load_piece<D>(p, kv, start, end, keys, values);
-        wait_for_copies<0>();
+        Cache::template load_piece<D>(p, kv, start, end, keys, values);
         __syncthreads();
         float scores[SPLIT / 8][4] = {};
         score<D>(scores, keys, [&](int k, int i) { return q[k][i]; }, start, last, p.scale);

@@ -1,7 +1,8 @@
 // The kernels of a forward pass.
 //
 // A layer of a pass over 1 to 16 new tokens is six launches: queries, keys and values
-// with rotation and cache write; attention in pieces; the pieces joined; output with
+// with rotation and cache write (a cache in q8_0 is quantized into by one more);
+// attention in pieces; the pieces joined; output with
 // residual; gate and up with SiLU; down with residual. A norm costs no launch: what
 // writes the residual stream also writes it times the next norm's weights, with the
 // sum of squares of its 32 rows, and what reads that divides by the root of their
@@ -24,6 +25,7 @@ struct Norm {
 };
 
 // Rows of the three matrices stand side by side; `first` is the first of this part.
+// There is room for `context` positions, after which they begin anew.
 struct Heads {
     __half* q;
     __half* k;
@@ -86,7 +88,8 @@ __device__ inline void write_head(const Heads& to, int length, int column, int r
     } else {
         const int kv = (head - to.heads) % to.kv_heads;
         __half* cache = head < to.heads + to.kv_heads ? to.k : to.v;
-        cache[(static_cast<size_t>(kv) * to.context + position) * to.head_dim + element] = half;
+        const size_t place = static_cast<size_t>(kv) * to.context + position % to.context;
+        cache[place * to.head_dim + element] = half;
     }
 }
 
@@ -264,18 +267,24 @@ FORMAT(Q5_K)
 FORMAT(Q6_K)
 FORMAT(Q8_0)
 
+#define ATTENTION(NAME, D, CACHE)                                                                  \
+    extern "C" __global__ __launch_bounds__(128) void attend_##NAME(Attention p) {                 \
+        attend<D, CACHE>(p);                                                                       \
+    }                                                                                              \
+    extern "C" __global__ __launch_bounds__(128) void attend_wide_##NAME(Attention p, uint4* x,    \
+                                                                         int chunks) {             \
+        attend_wide<D, CACHE>(p, x, chunks);                                                       \
+    }
 #define HEADS(D)                                                                                  \
-    extern "C" __global__ __launch_bounds__(128) void attend_##D(Attention p) { attend<D>(p); }   \
+    ATTENTION(D, D, F16)                                                                          \
+    ATTENTION(D##_q8_0, D, Q8)                                                                    \
     extern "C" __global__ __launch_bounds__(D) void join_##D(Attention p, uint4* x, int chunks) { \
         join<D>(p, x, chunks);                                                                    \
-    }                                                                                             \
-    extern "C" __global__ __launch_bounds__(128) void attend_wide_##D(Attention p, uint4* x,      \
-                                                                      int chunks) {               \
-        attend_wide<D>(p, x, chunks);                                                             \
     }
 HEADS(32)
 HEADS(64)
 HEADS(128)
+extern "C" __global__ __launch_bounds__(256) void quantize_cache(Fresh p) { quantize(p); }
 
 // The first norm: embeddings are in `hidden` already. Grid (dim / 256, columns).
 extern "C" __global__ __launch_bounds__(256) void begin(Residual to, const State* state) {

@@ -1,9 +1,7 @@
 //! Does a model fit this machine's memory, and how fast could it be?
 
-use half::f16;
-
 use crate::hub::Known;
-use crate::llama::{LlamaConfig, convert};
+use crate::llama::{CacheType, LlamaConfig, convert};
 
 /// What the engine needs besides weights and cache: the program, the
 /// vocabulary and its grammar, activations of a prompt's chunk, and the f32
@@ -28,26 +26,35 @@ pub struct Shape {
     pub head_dim: usize,
     /// Tokens the model was made for.
     pub context: usize,
+    /// How keys and values are kept; None is what the engine takes by itself.
+    pub cache: Option<CacheType>,
+}
+
+impl Shape {
+    /// The same, with keys and values kept as asked for.
+    pub fn kept(self, cache: Option<CacheType>) -> Self {
+        Self { cache, ..self }
+    }
 }
 
 impl From<&LlamaConfig> for Shape {
     fn from(config: &LlamaConfig) -> Self {
         let LlamaConfig { layers, kv_heads, head_dim, context, .. } = *config;
-        Self { layers, kv_heads, head_dim, context }
+        Self { layers, kv_heads, head_dim, context, cache: None }
     }
 }
 
 impl From<&convert::Config> for Shape {
     fn from(config: &convert::Config) -> Self {
         let convert::Config { layers, kv_heads, head_dim, context, .. } = *config;
-        Self { layers, kv_heads, head_dim, context }
+        Self { layers, kv_heads, head_dim, context, cache: None }
     }
 }
 
 impl From<&Known> for Shape {
     fn from(known: &Known) -> Self {
         let Known { layers, kv_heads, head_dim, context, .. } = *known;
-        Self { layers, kv_heads, head_dim, context }
+        Self { layers, kv_heads, head_dim, context, cache: None }
     }
 }
 
@@ -91,15 +98,17 @@ impl Need {
         let tokens = context.map_or(shape.context, |context| context.min(shape.context));
         // Keys and values in every layer: f16, but f32 for models so small that
         // they are kept in f32, which takes at least as much as their file.
-        let value = if weights > FLOAT { size_of::<f16>() } else { size_of::<f32>() };
-        let token = [shape.layers, 2, shape.kv_heads, shape.head_dim, value];
+        let own = if weights > FLOAT { CacheType::F16 } else { CacheType::F32 };
+        let head = shape.cache.unwrap_or(own).bytes(shape.head_dim);
+        let token = [shape.layers, 2, shape.kv_heads, head];
         let cache = token.iter().fold(tokens as u64, |all, n| all.saturating_mul(*n as u64));
         // The cache grows by doubling: the last time, the half that is full
         // still exists beside the new one.
         Self { weights, cache, room: ROOM.saturating_add(cache / 2) }
     }
 
-    /// The same on a GPU, where the cache is f16 and never moves.
+    /// The same on a GPU, where the cache is f16 if nothing else is asked for, and
+    /// never moves.
     pub fn on_gpu(weights: u64, shape: Shape, context: Option<usize>) -> Self {
         let cache = Self::of(u64::MAX, shape, context).cache;
         Self { weights, cache, room: GPU_ROOM }
@@ -144,7 +153,8 @@ pub fn tokens_a_second(bandwidth: f64, weights: u64) -> f64 {
 mod tests {
     use super::*;
 
-    const LLAMA_2_7B: Shape = Shape { layers: 32, kv_heads: 32, head_dim: 128, context: 4096 };
+    const LLAMA_2_7B: Shape =
+        Shape { layers: 32, kv_heads: 32, head_dim: 128, context: 4096, cache: None };
     const GIB: u64 = 1 << 30;
 
     #[test]
@@ -154,6 +164,10 @@ mod tests {
         let need = Need::of(0, LLAMA_2_7B, None);
         assert_eq!((need.cache, need.room), (4 * GIB, ROOM + 2 * GIB));
         assert_eq!(Need::of(0, LLAMA_2_7B, Some(1024)).cache, GIB);
+        // In 8 bits 17/32 of f16, whatever the model.
+        let narrow = LLAMA_2_7B.kept(Some(CacheType::Q8_0));
+        assert_eq!(Need::of(GIB, narrow, None).cache, 2 * GIB / 32 * 17);
+        assert_eq!(Need::of(0, narrow, None).cache, Need::on_gpu(0, narrow, None).cache);
         // More than the model was made for is not used.
         assert_eq!(Need::of(0, LLAMA_2_7B, Some(100_000)), need);
     }

@@ -80,8 +80,9 @@ impl Plan<'_> {
 
     /// What would fit the memory with the whole context.
     fn fitting(&self, memory: u64, context: Option<usize>) -> Option<String> {
+        let cache = self.shape.and_then(|shape| shape.cache);
         smaller(self.weights, |known, bytes| {
-            fit(bytes, known.into(), context, memory) == Fit::Whole
+            fit(bytes, Shape::from(known).kept(cache), context, memory) == Fit::Whole
         })
     }
 

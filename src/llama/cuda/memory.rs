@@ -2,7 +2,7 @@
 
 use super::kernels::{MOST_COLUMNS, NARROW, SPLIT};
 use super::layout::COLUMNS;
-use crate::llama::LlamaConfig;
+use crate::llama::{CacheType, LlamaConfig};
 
 /// Bytes of a half-precision number, of a float.
 const HALF: usize = 2;
@@ -26,7 +26,7 @@ pub(super) struct Stored {
 pub struct Needs {
     /// Matrices and norms.
     pub weights: usize,
-    /// Keys and values in f16.
+    /// Keys and values.
     pub cache: usize,
     /// Activations, pieces of attention, logits and rotations.
     pub buffers: usize,
@@ -35,13 +35,18 @@ pub struct Needs {
 impl Needs {
     /// For the first `layers` layers of a model; all of them have the output
     /// matrix with them.
-    pub(super) fn new(config: &LlamaConfig, stored: &Stored, layers: usize) -> Self {
+    pub(super) fn new(
+        config: &LlamaConfig,
+        kind: CacheType,
+        stored: &Stored,
+        layers: usize,
+    ) -> Self {
         let layers = layers.min(stored.layers.len());
         let output = if layers == stored.layers.len() { stored.output } else { 0 };
         Self {
             weights: stored.layers[..layers].iter().sum::<usize>() + output,
-            cache: 2 * layers * layer_cache(config),
-            buffers: Sizes::new(config).all().iter().sum(),
+            cache: 2 * layers * layer_cache(config, kind),
+            buffers: Sizes::new(config, kind).all().iter().sum(),
         }
     }
 
@@ -54,25 +59,37 @@ impl Needs {
     ///
     /// # Errors
     /// It does not fit `free` bytes: one sentence with the numbers, and the
-    /// context and the number of layers that would fit.
+    /// context, the type of the cache and the number of layers that would fit.
     pub(super) fn within(
         config: &LlamaConfig,
+        kind: CacheType,
         stored: &Stored,
         layers: usize,
         free: usize,
     ) -> Result<Self, String> {
-        let needs = Self::new(config, stored, layers);
+        let needs = Self::new(config, kind, stored, layers);
         if needs.total() <= free {
             return Ok(needs);
         }
-        let context = most(config.context, |context| {
-            let config = LlamaConfig { context, ..config.clone() };
-            Self::new(&config, stored, layers).total() <= free
-        });
-        let fewer = most(layers, |layers| Self::new(config, stored, layers).total() <= free);
+        let context = |kind: CacheType, end: usize| {
+            most(end, |context| {
+                let config = LlamaConfig { context, ..config.clone() };
+                Self::new(&config, kind, stored, layers).total() <= free
+            })
+        };
+        let fewer = most(layers, |layers| Self::new(config, kind, stored, layers).total() <= free);
+        let shorter = context(kind, config.context);
         let mut would = Vec::new();
-        if context >= SPLIT {
-            would.push(format!("--context {context}"));
+        if shorter >= SPLIT {
+            would.push(format!("--context {shorter}"));
+        }
+        // With all of the context if that is enough, else with more of it.
+        let narrow = context(CacheType::Q8_0, config.context + 1);
+        if kind != CacheType::Q8_0 && narrow >= SPLIT {
+            would.push(match narrow == config.context {
+                true => "--cache-type q8_0".into(),
+                false => format!("--cache-type q8_0 --context {narrow}"),
+            });
         }
         if fewer > 0 {
             would.push(format!("--gpu-layers {fewer}"));
@@ -86,8 +103,8 @@ impl Needs {
             false => "the model needs".into(),
         };
         Err(format!(
-            "{what} {} GiB of GPU memory ({} of weights, {} of cache for {} tokens, {} of buffers) \
-             and {} GiB are free: {advice}",
+            "{what} {} GiB of GPU memory ({} of weights, {} of {kind} cache for {} tokens, {} of \
+             buffers) and {} GiB are free: {advice}",
             gib(needs.total()),
             gib(needs.weights),
             gib(needs.cache),
@@ -113,13 +130,25 @@ fn gib(bytes: usize) -> String {
 }
 
 /// Bytes of the keys of all layers; the values take as many.
-pub(super) fn cache(config: &LlamaConfig) -> usize {
-    config.layers * layer_cache(config)
+pub(super) fn cache(config: &LlamaConfig, kind: CacheType) -> usize {
+    config.layers * layer_cache(config, kind)
 }
 
-/// Bytes of one layer's keys `(kv heads, context, head dim)`.
-pub(super) fn layer_cache(config: &LlamaConfig) -> usize {
-    config.kv_heads * config.context * config.head_dim * HALF
+/// Bytes of one layer's keys `(kv heads, context, head dim)`; in q8_0 the scales
+/// `(kv heads, context, head dim / 32)` are behind the quants. The next layer's
+/// are aligned as the kernels read them.
+pub(super) fn layer_cache(config: &LlamaConfig, kind: CacheType) -> usize {
+    let LlamaConfig { kv_heads, context, head_dim, .. } = *config;
+    (kv_heads * context * kind.bytes(head_dim)).next_multiple_of(16)
+}
+
+/// Bytes that a token takes of each array of a head's keys.
+pub(super) fn row(config: &LlamaConfig, kind: CacheType) -> Vec<usize> {
+    let whole = kind.bytes(config.head_dim);
+    match kind {
+        CacheType::Q8_0 => vec![config.head_dim, whole - config.head_dim],
+        _ => vec![whole],
+    }
 }
 
 /// Pieces that attention splits the whole context into.
@@ -136,6 +165,8 @@ pub(super) struct Sizes {
     pub(super) mixed: usize,
     pub(super) inner: usize,
     pub(super) queries: usize,
+    /// New keys, then values, in f16 before they are quantized.
+    pub(super) fresh: usize,
     pub(super) sums: usize,
     pub(super) tops: usize,
     pub(super) turns: usize,
@@ -143,7 +174,11 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub(super) fn new(config: &LlamaConfig) -> Self {
+    pub(super) fn new(config: &LlamaConfig, kind: CacheType) -> Self {
+        let fresh = match kind {
+            CacheType::Q8_0 => 2 * MOST_COLUMNS * config.kv_heads * config.head_dim * HALF,
+            _ => 0,
+        };
         let heads = config.heads * config.head_dim;
         let rows = NARROW * config.heads * pieces(config);
         Self {
@@ -153,6 +188,7 @@ impl Sizes {
             mixed: activations(heads),
             inner: activations(config.ffn),
             queries: MOST_COLUMNS * heads * HALF,
+            fresh,
             sums: rows * config.head_dim * FLOAT,
             tops: rows * 2 * FLOAT,
             turns: config.context * config.rope.dims * FLOAT,
@@ -161,9 +197,9 @@ impl Sizes {
     }
 
     fn all(&self) -> Vec<usize> {
-        let Self { input, squares, model, mixed, inner, queries, sums, tops, turns, logits } =
-            *self;
-        vec![input, squares, model, mixed, inner, queries, sums, tops, turns, logits]
+        let Self { input, squares, model, mixed, inner, queries, fresh, .. } = *self;
+        let Self { sums, tops, turns, logits, .. } = *self;
+        vec![input, squares, model, mixed, inner, queries, fresh, sums, tops, turns, logits]
     }
 }
 
@@ -208,14 +244,31 @@ mod tests {
     fn a_70b_model_in_4_bits_takes_less_than_38_gib() {
         let config = llama_70b(4096);
         let stored = stored(&config, 4.5);
-        let needs = Needs::new(&config, &stored, 80);
+        let needs = Needs::new(&config, CacheType::F16, &stored, 80);
         assert_eq!(needs.cache, 80 * 2 * 8 * 4096 * 128 * 2);
         assert!(needs.total() < 38 << 30, "{needs:?}");
-        assert_eq!(Needs::within(&config, &stored, 80, needs.total()), Ok(needs));
+        let free = needs.total();
+        assert_eq!(Needs::within(&config, CacheType::F16, &stored, 80, free), Ok(needs));
         // What one layer less saves: it, its cache, and the output matrix.
-        let fewer = Needs::new(&config, &stored, 79);
+        let fewer = Needs::new(&config, CacheType::F16, &stored, 79);
         assert_eq!(needs.weights - fewer.weights, stored.layers[79] + stored.output);
         assert_eq!(fewer.cache, needs.cache / 80 * 79);
+    }
+
+    #[test]
+    fn a_cache_in_8_bits_takes_about_half_and_room_for_what_is_new() {
+        let config = llama_70b(4096);
+        let stored = stored(&config, 4.5);
+        let [half, byte] =
+            [CacheType::F16, CacheType::Q8_0].map(|kind| Needs::new(&config, kind, &stored, 80));
+        assert_eq!(byte.cache, 80 * 2 * 8 * 4096 * (128 + 4 * 2));
+        assert_eq!(byte.cache * 32, half.cache * 17);
+        assert_eq!(byte.buffers - half.buffers, 2 * 512 * 8 * 128 * 2);
+        assert_eq!(byte.weights, half.weights);
+        assert_eq!(row(&config, CacheType::Q8_0), [128, 8]);
+        // Every layer begins where 16 bytes can be read at once.
+        let odd = LlamaConfig { kv_heads: 1, head_dim: 32, ..llama_70b(1001) };
+        assert_eq!(layer_cache(&odd, CacheType::Q8_0), (1001 * 34usize).next_multiple_of(16));
     }
 
     /// The number after an option that is named.
@@ -228,21 +281,39 @@ mod tests {
         let config = llama_70b(100_000);
         let stored = stored(&config, 4.5);
         let free = 48 << 30;
-        let why = Needs::within(&config, &stored, 80, free).unwrap_err();
-        let with = |context, layers| Needs::new(&llama_70b(context), &stored, layers).total();
+        let half = CacheType::F16;
+        let within = |context: usize, kind, layers, free| {
+            Needs::within(&llama_70b(context), kind, &stored, layers, free).unwrap_err()
+        };
+        let why = within(100_000, half, 80, free);
+        let needs =
+            |kind, context, layers| Needs::new(&llama_70b(context), kind, &stored, layers).total();
+        let with = |context, layers| needs(half, context, layers);
         let context = named(&why, "--context ").unwrap();
         assert!(with(context, 80) <= free && with(context + 1, 80) > free, "{why}");
         let layers = named(&why, "--gpu-layers ").unwrap();
         assert!(with(100_000, layers) <= free && with(100_000, layers + 1) > free, "{why}");
-        for part in ["36.0 of weights", "30.5 of cache for 100000 tokens", "48.0 GiB are free"] {
+        for part in ["36.0 of weights", "30.5 of f16 cache for 100000 tokens", "48.0 GiB are free"]
+        {
             assert!(why.contains(part), "{why}");
         }
+        // More of the context fits in 8 bits, or all of it, and nothing is narrower.
+        let narrow = why.split("--cache-type q8_0").nth(1).unwrap();
+        let context = named(narrow, "--context ").unwrap();
+        let with = |context| needs(CacheType::Q8_0, context, 80);
+        assert!(with(context) <= free && with(context + 1) > free, "{why}");
+        let why = within(60_000, half, 80, free);
+        assert!(why.contains(" or --cache-type q8_0 or --gpu-layers "), "{why}");
+        assert!(with(60_000) <= free);
+        let why = within(100_000, CacheType::Q8_0, 80, free);
+        assert!(why.contains("of q8_0 cache") && !why.contains("--cache-type"), "{why}");
+        assert_eq!(named(&why, "--context "), Some(context));
         // No context makes the weights fit.
-        let why = Needs::within(&llama_70b(4096), &stored, 80, 8 << 30).unwrap_err();
+        let why = within(4096, half, 80, 8 << 30);
         assert_eq!((named(&why, "--context "), named(&why, "--gpu-layers ")), (None, Some(17)));
-        let why = Needs::within(&llama_70b(4096), &stored, 80, 1 << 20).unwrap_err();
+        let why = within(4096, half, 80, 1 << 20);
         assert!(why.ends_with("use --device cpu or a smaller model"), "{why}");
-        let why = Needs::within(&llama_70b(4096), &stored, 20, 8 << 30).unwrap_err();
+        let why = within(4096, half, 20, 8 << 30);
         assert!(why.starts_with("the model's first 20 layers need 9."), "{why}");
     }
 }

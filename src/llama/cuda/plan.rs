@@ -1,9 +1,9 @@
 //! Which kernels a pass launches, with what: plain data, made once.
 
-use super::kernels::{NARROW, Role, SPLIT, WIDE_COLUMNS, Width};
+use super::kernels::{MOST_COLUMNS, NARROW, Role, SPLIT, WIDE_COLUMNS, Width};
 use super::layout::{COLUMNS, Format, ROWS};
 use super::memory::{layer_cache, pieces};
-use crate::llama::LlamaConfig;
+use crate::llama::{CacheType, LlamaConfig};
 
 /// One launch. Arguments are structures as the kernel declares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub(super) struct Addresses {
     pub(super) mixed: u64,
     pub(super) inner: u64,
     pub(super) queries: u64,
+    /// New keys and values before they are quantized, in a cache in q8_0.
+    pub(super) fresh: u64,
     pub(super) keys: u64,
     pub(super) values: u64,
     pub(super) sums: u64,
@@ -100,6 +102,7 @@ pub(super) struct Addresses {
 /// Makes the launches of passes of this width.
 pub(super) struct Plan<'a> {
     pub(super) config: &'a LlamaConfig,
+    pub(super) cache: CacheType,
     pub(super) weights: &'a Weights,
     pub(super) at: &'a Addresses,
     pub(super) width: Width,
@@ -129,6 +132,7 @@ impl Plan<'_> {
                     arguments,
                 ));
             }
+            all.extend(self.quantize(i));
             all.extend(self.attention(i));
             let width = self.config.heads * self.config.head_dim;
             let to = vec![self.residual(layer.ffn_norm)];
@@ -203,13 +207,24 @@ impl Plan<'_> {
 
     /// The layer's part of the cache.
     fn cache(&self, layer: usize) -> (u64, u64) {
-        let offset = (layer * layer_cache(self.config)) as u64;
+        let offset = (layer * layer_cache(self.config, self.cache)) as u64;
         (self.at.keys + offset, self.at.values + offset)
     }
 
+    /// New keys and values `(kv heads, MOST_COLUMNS, head dim)` in f16.
+    fn fresh(&self) -> (u64, u64) {
+        let keys = self.config.kv_heads * MOST_COLUMNS * self.config.head_dim * 2;
+        (self.at.fresh, self.at.fresh + keys as u64)
+    }
+
+    /// Keys and values go to the cache, or to where they are quantized from. There
+    /// they lie by position too, which begins anew after the columns of a pass.
     fn heads(&self, layer: usize, first: usize) -> Vec<u64> {
-        let (keys, values) = self.cache(layer);
         let LlamaConfig { heads, kv_heads, head_dim, context, .. } = *self.config;
+        let ((keys, values), positions) = match self.cache {
+            CacheType::Q8_0 => (self.fresh(), MOST_COLUMNS),
+            _ => (self.cache(layer), context),
+        };
         Structure::default()
             .pointers([self.at.queries, keys, values])
             .pointer(self.at.turns)
@@ -218,8 +233,29 @@ impl Plan<'_> {
             .int(kv_heads)
             .int(head_dim)
             .int(self.config.rope.dims / 2)
-            .int(context)
+            .int(positions)
             .words()
+    }
+
+    /// Quantizes the new keys and values into a cache in q8_0.
+    fn quantize(&self, layer: usize) -> Option<Launch> {
+        let (fresh, cache) = (self.fresh(), self.cache(layer));
+        let LlamaConfig { kv_heads, head_dim, context, .. } = *self.config;
+        let arguments = Structure::default()
+            .pointers([fresh.0, fresh.1, cache.0])
+            .pointer(cache.1)
+            .pointer(self.at.state)
+            .int(kv_heads)
+            .int(context)
+            .int(MOST_COLUMNS)
+            .words();
+        (self.cache == CacheType::Q8_0).then(|| Launch {
+            kernel: "quantize_cache".into(),
+            grid: (count(kv_heads), count(self.width.columns())),
+            threads: count(2 * head_dim),
+            shared: 0,
+            arguments: vec![arguments],
+        })
     }
 
     fn attention(&self, layer: usize) -> Vec<Launch> {
@@ -237,11 +273,12 @@ impl Plan<'_> {
             .words();
         let x = Structure::default().pointer(self.at.mixed).words();
         let chunks = Structure::default().int((heads * head_dim).div_ceil(COLUMNS)).words();
+        let kind = if self.cache == CacheType::Q8_0 { "_q8_0" } else { "" };
         // Keys and values in f16, rows padded against bank conflicts.
         let shared = count(2 * SPLIT * (head_dim + 8) * 2);
         if self.width == Width::Wide {
             return vec![Launch {
-                kernel: format!("attend_wide_{head_dim}"),
+                kernel: format!("attend_wide_{head_dim}{kind}"),
                 grid: (count(self.width.columns() / WIDE_COLUMNS.1), count(heads)),
                 threads: 128,
                 shared,
@@ -249,7 +286,7 @@ impl Plan<'_> {
             }];
         }
         let attend = Launch {
-            kernel: format!("attend_{head_dim}"),
+            kernel: format!("attend_{head_dim}{kind}"),
             grid: (count(pieces), count(kv_heads)),
             threads: 128,
             shared,

@@ -11,7 +11,11 @@ fn numbers(count: usize) -> Vec<f32> {
 }
 
 /// Panels of `tokens` tokens of one head, and where each block of them begins.
-fn head(side: Side, head_dim: usize, tokens: usize) -> (usize, impl Fn(usize, usize) -> [usize; 2]) {
+fn head(
+    side: Side,
+    head_dim: usize,
+    tokens: usize,
+) -> (usize, impl Fn(usize, usize) -> [usize; 2]) {
     let panels = match side {
         Side::Tokens { .. } => tokens.div_ceil(WIDTH) * head_dim,
         Side::Dimensions => head_dim.div_ceil(WIDTH) * tokens,
