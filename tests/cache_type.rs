@@ -4,13 +4,9 @@
 mod program;
 mod support;
 
-use candle_core::quantized::GgmlDType;
-use llama_agent::chat::{Cancel, Origin, Prompt, ReplyForm, Sampling, Segment};
-use llama_agent::decode::Switches;
+use llama_agent::chat::Cancel;
 use llama_agent::llama::portable::Precision;
-use llama_agent::llama::{CacheType, Forward, Gguf, Portable, Tokenizer, Want};
-use llama_agent::llm::local::Local;
-use llama_agent::llm::{Llm, Request};
+use llama_agent::llama::{CacheType, Forward, Gguf, Portable, Want};
 use program::{Place, agent, run};
 use support::{Random, Tiny};
 
@@ -41,33 +37,35 @@ fn worst(ours: &[f32], reference: &[f32]) -> f32 {
     rows.fold(0.0, f32::max)
 }
 
-/// A value in f16 is off by up to 2^-11 of itself, one in q8_0 by up to 1/254 of
-/// the largest in its block, 8 times as much; attention takes means of many,
-/// most of whose errors cancel. Measured here, worst row of any shape: see each bound.
+/// Of a normal distribution, a value in f16 is off by 0.02% of the deviation (root
+/// mean square; 2^-11 of itself at most), one in q8_0 by 0.5%: 1/254 at most of the
+/// largest of 32, which is 2.1 deviations, evenly spread. How far that carries
+/// depends on the model; that it is 25 times as far does not.
 #[test]
 fn logits_are_near_those_of_a_cache_in_f32() {
+    let mut off = [0.0f32; 2];
     for (heads, kv_heads) in [(2, 1), (4, 2), (8, 8), (16, 4)] {
         // Heads of 128, 64, 32 and 16.
-        let tiny = Tiny { dim: 256, heads, kv_heads, layers: 3, scale: 0.08, ..Tiny::default() };
+        let tiny = Tiny { dim: 256, heads, kv_heads, layers: 3, scale: 0.05, ..Tiny::default() };
         let gguf = Gguf::from_bytes(tiny.bytes()).expect("a model");
         let tokens = tokens(200);
         let reference = rows(&mut engine(&gguf, CacheType::F32), &tokens, 50);
         let spread = reference.iter().fold(0.0f32, |most, logit| most.max(logit.abs()));
         assert!(spread > 0.5, "logits too flat to tell anything: {spread}");
-        let [half, byte] = [CacheType::F16, CacheType::Q8_0].map(|cache| {
+        for (off, cache) in off.iter_mut().zip([CacheType::F16, CacheType::Q8_0]) {
             let worst = worst(&rows(&mut engine(&gguf, cache), &tokens, 50), &reference);
-            println!(
-                "heads of {}, {cache}: relative error of the worst row {worst:.1e}",
-                256 / heads
-            );
-            worst
-        });
-        assert!(half > 0.0 && half < F16, "{half}");
-        assert!(byte > half && byte < Q8_0, "{byte}");
+            println!("heads of {}, {cache}: the worst row is {worst:.1e} off", 256 / heads);
+            *off = off.max(worst);
+        }
     }
+    let [half, byte] = off;
+    assert!(half > 0.0 && half < F16, "{half}");
+    assert!(byte > 10.0 * half && byte < Q8_0, "{byte}");
 }
-const F16: f32 = 1e-3;
-const Q8_0: f32 = 1e-2;
+
+/// Twice what was measured.
+const F16: f32 = 8e-4;
+const Q8_0: f32 = 2e-2;
 
 #[test]
 fn a_row_does_not_depend_on_the_rows_beside_it() {
@@ -95,53 +93,6 @@ fn a_row_does_not_depend_on_the_rows_beside_it() {
 }
 
 #[test]
-fn switches_change_no_token() {
-    let tiny = Tiny { kind: GgmlDType::Q8_0, context: 1024, ..Tiny::default() };
-    let gguf = Gguf::from_bytes(tiny.bytes()).expect("a model");
-    let on = Switches { form: false, force: false, ..Switches::default() };
-    let mut locals: Vec<Local> = [
-        on,
-        Switches { draft: 0, ..on },
-        Switches { draft: 30, ..on },
-        Switches { cache: false, ..on },
-        Switches { draft: 0, cache: false, ..on },
-    ]
-    .into_iter()
-    .map(|switches| {
-        let tokenizer = Tokenizer::from_gguf(&gguf).expect("a tokenizer");
-        let engine = Box::new(engine(&gguf, CacheType::Q8_0));
-        Local::new(engine, tokenizer).expect("a model").with(switches)
-    })
-    .collect();
-    let (mut accepted, mut reused) = (0, 0);
-    for seed in 0..12 {
-        let prompt = Prompt::from_iter([
-            Segment::new(Origin::Frame, "<s>the action is the action. the action is on.\nUser:"),
-            Segment::new(Origin::Person, [" what is on", " act", " in the"][seed as usize % 3]),
-            Segment::new(Origin::Frame, "\nAssistant:"),
-        ]);
-        let temperature = [0.0, 0.3, 1.0][seed as usize / 4];
-        let replies = locals.iter_mut().map(|local| {
-            let request = Request {
-                prompt: &prompt,
-                form: &ReplyForm { lead: " ", tools: Vec::new(), stop_lines: Vec::new() },
-                sampling: &Sampling { temperature, seed, ..Sampling::default() },
-                max_new_tokens: 80,
-                cancel: &Cancel::new(),
-            };
-            let completion = local.complete(&request, &mut |_| {}).expect("a reply");
-            accepted += completion.stats.accepted;
-            reused += completion.stats.reused;
-            completion.reply
-        });
-        let replies: Vec<_> = replies.collect();
-        assert!(replies.iter().all(|reply| *reply == replies[0]), "seed {seed}");
-    }
-    println!("{accepted} guesses right, {reused} tokens reused");
-    assert!(accepted > 0 && reused > 0);
-}
-
-#[test]
 fn a_type_that_there_is_not_is_a_persons_error() {
     let place = Place::new();
     let (code, out, err) = run(&mut agent(&["ask", "--cache-type", "nonsense", "hello"]));
@@ -154,31 +105,45 @@ fn a_type_that_there_is_not_is_a_persons_error() {
     assert!(code == 0 && out.contains("cache-type = \"q8_0\""), "{out}");
 }
 
+/// What a model replied to a question in all, tokens that it did not have to
+/// process, and guesses that were right.
+#[cfg(feature = "embedded-model")]
+fn replies(folder: &std::path::Path, more: &[&str]) -> (Vec<String>, u64, u64) {
+    let mut command = agent(&["ask", "--json", "what is 4**2.1", "--snapshots"]);
+    let (code, out, err) = run(command.arg(folder).args(more));
+    assert_eq!((code, err.as_str()), (0, ""), "{more:?}");
+    assert!(out.contains("18.37917367995256"), "{more:?}: {out}");
+    let events =
+        out.lines().map(|line| -> serde_json::Value { serde_json::from_str(line).expect("JSON") });
+    let replies: Vec<_> = events.filter(|event| event["event"] == "reply").collect();
+    let sum = |key: &str| replies.iter().filter_map(|reply| reply[key].as_u64()).sum();
+    let texts = replies.iter().map(|reply| reply["text"].to_string()).collect();
+    (texts, sum("reused_tokens"), sum("accepted_tokens"))
+}
+
 #[cfg(feature = "embedded-model")]
 #[test]
-fn the_model_in_the_box_answers_with_each() {
-    let mut answers = Vec::new();
-    for more in [
-        &["--cache-type", "q8_0"][..],
-        &["--cache-type", "q8_0", "--no-snapshot"],
-        &["--cache-type", "q8_0", "--draft", "0", "--no-force"],
-        &["--cache-type", "q8_0", "--no-cache"],
-        &["--cache-type", "f16"],
-        &["--cache-type", "f32"],
-        &[],
-    ] {
+fn the_model_in_the_box_answers_with_each_and_switches_change_no_token() {
+    for kind in ["f32", "f16", "auto", "q8_0"] {
         let place = Place::new();
-        let mut command = agent(&[&["ask", "what is 4**2.1"], more].concat());
-        // Once to write a snapshot, once to use it.
-        for _ in 0..2 {
-            let (code, out, err) = run(command.arg("--snapshots").arg(place.folder.path()));
-            assert_eq!((code, err.as_str()), (0, ""), "{more:?}");
-            assert!(out.contains("18.37917367995256"), "{more:?}: {out}");
-            answers.push((more.contains(&"q8_0"), out));
+        let ask_with = |kind: &str, more: &[&str]| {
+            replies(place.folder.path(), &[&["--cache-type", kind], more].concat())
+        };
+        let ask = |more: &[&str]| ask_with(kind, more);
+        let (texts, first, guessed) = ask(&[]);
+        assert!(guessed > 0, "no guess was right");
+        if kind != "q8_0" {
+            continue;
+        }
+        // From a snapshot, which a cache of another type has no use for.
+        let (again, reused, _) = ask(&[]);
+        assert!(again == texts && reused > first + 500, "{first} and {reused} reused");
+        let (_, other, _) = ask_with("f16", &[]);
+        assert_eq!(other, first);
+        for more in [&["--no-snapshot"][..], &["--draft=0"], &["--no-force"], &["--no-cache"]] {
+            assert_eq!(ask(more).0, texts, "{more:?}");
         }
     }
-    let first = answers[0].1.clone();
-    assert!(answers.iter().all(|(narrow, answer)| !narrow || *answer == first));
 }
 
 #[test]
@@ -194,11 +159,14 @@ fn what_the_engine_holds_is_reported() {
         assert_eq!(code, 0, "{err}");
         let object: serde_json::Value = serde_json::from_str(&out).expect("JSON");
         let memory = &object["memory"];
-        assert_eq!(memory["cache"], memory["cache_of_a_token"].as_u64().expect("bytes") * 512);
-        memory["cache"].as_u64().expect("bytes")
+        // Room for twice the tokens: some are decoded after them.
+        let [cache, token] = ["cache", "cache_of_a_token"].map(|key| memory[key].as_u64());
+        let token = token.expect("bytes");
+        assert_eq!(cache, Some(128 * token));
+        token
     };
     let [float, half, byte] = ["f32", "f16", "q8_0"].map(cache);
     // 2 layers of keys and values of 2 heads of 128.
-    assert_eq!(float, 512 * 2 * 2 * 2 * 128 * 4);
+    assert_eq!(float, 2 * 2 * 2 * 128 * 4);
     assert_eq!((half * 2, byte * 32), (float, half * 17));
 }

@@ -16,6 +16,9 @@ const KINDS: [GgmlDType; 5] =
 /// ‖ours - reference‖ / ‖reference‖ of any row. Weights and activations are rounded to
 /// 11 bits as they are multiplied, keys and values as they are kept.
 const TOLERANCE: f32 = 1e-2;
+/// With both caches in 8 bits: of values that differ in their last bits some become
+/// quants that differ by one, which is as much as they are rounded by.
+const BYTE_TOLERANCE: f32 = 2e-2;
 
 fn tiny(kind: GgmlDType) -> Tiny {
     Tiny {
@@ -68,7 +71,6 @@ fn logits_are_those_of_the_portable_engine() {
     }
 }
 
-/// Quants are of values that differ in the last bits, so that a few differ by one.
 #[test]
 fn a_cache_in_8_bits_is_that_of_the_portable_engine() {
     for head_dim in [32, 64, 128] {
@@ -88,11 +90,17 @@ fn agrees(kind: GgmlDType, tiny: &Tiny, cuda: &mut Cuda, cache: CacheType) {
     // One at a time, and all in a wide pass.
     for pieces in [1, 200] {
         let ours = rows(cuda, &tokens, pieces);
-        agree(kind, pieces, &ours, &reference, tiny.vocab);
+        agree((kind, cache), pieces, &ours, &reference, tiny.vocab);
     }
 }
 
-fn agree(kind: GgmlDType, pieces: usize, ours: &[f32], reference: &[f32], vocab: usize) {
+fn agree(
+    (kind, cache): (GgmlDType, CacheType),
+    pieces: usize,
+    ours: &[f32],
+    reference: &[f32],
+    vocab: usize,
+) {
     let (mut worst, mut skipped) = (0f32, 0);
     let mut pairs = Vec::new();
     for (ours, reference) in ours.chunks(vocab).zip(reference.chunks(vocab)) {
@@ -116,7 +124,8 @@ fn agree(kind: GgmlDType, pieces: usize, ours: &[f32], reference: &[f32], vocab:
          ties skipped",
         pairs.len()
     );
-    assert!(worst < TOLERANCE, "{kind:?} by {pieces}: {worst}");
+    let tolerance = if cache == CacheType::Q8_0 { BYTE_TOLERANCE } else { TOLERANCE };
+    assert!(worst < tolerance, "{kind:?} by {pieces}: {worst}");
     assert!(skipped < pairs.len() / 2, "{kind:?} by {pieces}: {skipped} near ties");
 }
 
