@@ -65,16 +65,22 @@ pub enum Fit {
     Whole,
     /// With a smaller context of so many tokens.
     With(usize),
+    /// With keys and values in q8_0; or else with so many tokens, if any.
+    Narrow(Option<usize>),
     No,
 }
 
 impl Fit {
-    /// `fits`, ` the GPU` say after it, and with which context; None where it
-    /// does not.
+    /// `fits`, ` the GPU` say after it, and with which context or type of the
+    /// cache; None where it does not.
     pub fn said(self, place: &str) -> Option<String> {
         match self {
             Self::Whole => Some(format!("fits{place}")),
             Self::With(tokens) => Some(format!("fits{place} with --context {tokens}")),
+            Self::Narrow(None) => Some(format!("fits{place} with --cache-type q8_0")),
+            Self::Narrow(Some(tokens)) => {
+                Some(format!("fits{place} with --context {tokens} or --cache-type q8_0"))
+            }
             Self::No => None,
         }
     }
@@ -121,26 +127,39 @@ impl Need {
 }
 
 /// Whether a model of `weights` bytes runs in `memory` bytes, if need be with
-/// half of its context, a quarter, and so on.
+/// half of its context, a quarter, and so on, or with its cache in q8_0.
 pub fn fit(weights: u64, shape: Shape, context: Option<usize>, memory: u64) -> Fit {
     let wanted = context.map_or(shape.context, |context| context.min(shape.context));
-    halving(wanted, |context| Need::of(weights, shape, Some(context)).total() <= memory)
+    halving(wanted, shape.cache, |context, cache| {
+        Need::of(weights, shape.kept(cache), Some(context)).total() <= memory
+    })
 }
 
 /// The same for the memory that is free on a GPU.
 pub fn fit_gpu(weights: u64, shape: Shape, context: Option<usize>, free: u64) -> Fit {
     let wanted = context.map_or(shape.context, |context| context.min(shape.context));
-    halving(wanted, |context| Need::on_gpu(weights, shape, Some(context)).total() <= free)
+    halving(wanted, shape.cache, |context, cache| {
+        Need::on_gpu(weights, shape.kept(cache), Some(context)).total() <= free
+    })
 }
 
-/// Whether so many tokens fit, or else half of them, a quarter, and so on.
-pub fn halving(wanted: usize, fits: impl Fn(usize) -> bool) -> Fit {
-    if fits(wanted) {
+/// Whether so many tokens fit, or else half of them, a quarter, and so on, in a
+/// cache of the type that is asked for; or all of them in q8_0.
+pub fn halving(
+    wanted: usize,
+    cache: Option<CacheType>,
+    fits: impl Fn(usize, Option<CacheType>) -> bool,
+) -> Fit {
+    if fits(wanted, cache) {
         return Fit::Whole;
     }
     let smaller = std::iter::successors(Some(wanted / 2), |tokens| Some(tokens / 2));
     let mut smaller = smaller.take_while(|tokens| *tokens >= LEAST);
-    smaller.find(|tokens| fits(*tokens)).map_or(Fit::No, Fit::With)
+    let smaller = smaller.find(|tokens| fits(*tokens, cache));
+    match fits(wanted, Some(CacheType::Q8_0)) {
+        true => Fit::Narrow(smaller),
+        false => smaller.map_or(Fit::No, Fit::With),
+    }
 }
 
 /// Tokens a second at most, one at a time: every weight is read from memory
@@ -176,9 +195,12 @@ mod tests {
     fn a_smaller_context_is_offered_where_it_helps() {
         let fit = |gib| fit(4 * GIB, LLAMA_2_7B, None, gib * GIB);
         assert_eq!(fit(8), Fit::Whole);
-        assert_eq!(fit(7), Fit::With(2048));
+        assert_eq!(fit(7), Fit::Narrow(Some(2048)));
         assert_eq!(fit(6), Fit::With(1024));
         assert_eq!(fit(5), Fit::No);
+        let fit = |cache| super::fit(4 * GIB, LLAMA_2_7B.kept(Some(cache)), None, 7 * GIB);
+        assert_eq!(fit(CacheType::F32), Fit::Narrow(Some(1024)));
+        assert_eq!(fit(CacheType::Q8_0), Fit::Whole);
         assert_eq!(super::fit(u64::MAX, LLAMA_2_7B, None, u64::MAX - 1), Fit::No);
     }
 
@@ -187,8 +209,12 @@ mod tests {
         let need = Need::on_gpu(GIB, LLAMA_2_7B, None);
         assert_eq!((need.cache, need.room), (2 * GIB, GPU_ROOM));
         let fit = |gib| fit_gpu(4 * GIB, LLAMA_2_7B, None, gib * GIB);
-        assert_eq!([7, 6, 5, 4].map(fit), [Fit::Whole, Fit::With(2048), Fit::With(1024), Fit::No]);
-        assert_eq!(fit(6).said(" the GPU").unwrap(), "fits the GPU with --context 2048");
+        let narrow = Fit::Narrow(Some(2048));
+        assert_eq!([7, 6, 5, 4].map(fit), [Fit::Whole, narrow, Fit::With(1024), Fit::No]);
+        let said = |fit: Fit| fit.said(" the GPU").unwrap_or_default();
+        assert_eq!(said(fit(6)), "fits the GPU with --context 2048 or --cache-type q8_0");
+        assert_eq!(said(fit(5)), "fits the GPU with --context 1024");
+        assert_eq!(said(Fit::Narrow(None)), "fits the GPU with --cache-type q8_0");
     }
 
     #[test]

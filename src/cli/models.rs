@@ -108,8 +108,8 @@ impl List {
             return Fit::No;
         }
         let wanted = self.context.map_or(config.context, |context| context.min(config.context));
-        halving(wanted, |context| {
-            cuda::needs(gguf, Some(context), self.cache)
+        halving(wanted, self.cache, |context, cache| {
+            cuda::needs(gguf, Some(context), cache)
                 .is_ok_and(|needs| needs.total() as u64 <= gpu.free)
         })
     }

@@ -1,3 +1,5 @@
+use std::slice;
+
 use super::*;
 
 /// Numbers of normal size in [-1, 1), times a factor that differs by block.
@@ -81,7 +83,7 @@ fn a_head_takes_as_many_bytes_as_are_written() {
                 let (count, _) = head(side, head_dim, 2 * WIDTH);
                 let panels = Panels::new(kind, side, count);
                 let mut bytes = Vec::new();
-                panels.write(&[0..count], 0, &mut bytes);
+                panels.write(slice::from_ref(&(0..count)), 0, &mut bytes);
                 assert_eq!(bytes.len(), side.bytes(kind, count), "{kind:?} {side:?}");
                 // Dimensions are padded to whole panels.
                 let padded = matches!(side, Side::Dimensions) && head_dim % WIDTH > 0;
@@ -96,6 +98,7 @@ fn a_head_takes_as_many_bytes_as_are_written() {
 fn lanes_that_do_not_count_are_written_as_zeros() {
     for kind in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
         let side = Side::Tokens { head_dim: 48 };
+        let all = slice::from_ref(&(0..96));
         let write = |stale: f32| {
             let mut panels = Panels::new(kind, side, 96);
             for lane in 0..WIDTH {
@@ -106,9 +109,9 @@ fn lanes_that_do_not_count_are_written_as_zeros() {
                 }
             }
             let mut bytes = Vec::new();
-            panels.write(&[0..96], 5, &mut bytes);
+            panels.write(all, 5, &mut bytes);
             let mut again = Panels::new(kind, side, 96);
-            assert!(again.read(&[0..96], &bytes).is_empty());
+            assert!(again.read(all, &bytes).is_empty());
             (bytes, again.get(0..96).into_owned())
         };
         let (bytes, values) = write(7.0);
