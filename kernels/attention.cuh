@@ -1,33 +1,9 @@
-// Attention of new tokens on a cache in f16, which is looked at in pieces of 64
-// positions. Queries that share keys are rows of one product on the tensor
-// cores. A row sees positions up to its own, and pieces lie at fixed positions
-// and are added in their order, so that a row's bits do not depend on the others.
+// Attention of new tokens on a cache, which is looked at in pieces of 64 positions.
+// Queries that share keys are rows of one product on the tensor cores. A row sees
+// positions up to its own, and pieces lie at fixed positions and are added in their
+// order, so that a row's bits do not depend on the others.
 #pragma once
-#include "matmul.cuh"
-
-// Tokens in the cache before this pass, and new ones; logits are of those from
-// `first`, a multiple of 8, on.
-struct State {
-    int length, columns, first;
-};
-
-constexpr int SPLIT = 64;
-
-// 16 bytes into shared memory, or zeros.
-__device__ inline void copy_async(void* to, const void* from, bool there) {
-    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from),
-                 "r"(there ? 16 : 0)
-                 : "memory");
-}
-
-__device__ inline void end_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Waits for all copies but those of the last OPEN groups.
-template <int OPEN>
-__device__ inline void wait_for_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(OPEN) : "memory");
-}
+#include "cache.cuh"
 
 // Operand B of a product with rows of 16 halves that lie across it.
 __device__ inline void load_transposed(uint32_t& b0, uint32_t& b1, const __half* row) {
@@ -36,38 +12,6 @@ __device__ inline void load_transposed(uint32_t& b0, uint32_t& b1, const __half*
                  : "=r"(b0), "=r"(b1)
                  : "r"(at)
                  : "memory");
-}
-
-// `q (columns, heads, D)`, `k` and `v (kv heads, context, D)`. `attend` writes, for
-// each row and piece, the sum of values weighted by e^(score - top), `sums (columns,
-// heads, pieces, D)`, and top and the sum of weights, `tops (columns, heads, pieces, 2)`.
-struct Attention {
-    const __half* q;
-    const __half* k;
-    const __half* v;
-    float* sums;
-    float2* tops;
-    const State* state;
-    int heads, kv_heads, context, pieces;
-    float scale;
-};
-
-// Rows of keys or values in shared memory, padded against bank conflicts.
-template <int D>
-using Rows = __half (*)[D + 8];
-
-// Copies keys and values of the piece at `start`; positions from `end` on are zeros.
-template <int D>
-__device__ inline void load_piece(const Attention& p, int kv, int start, int end, Rows<D> keys,
-                                  Rows<D> values) {
-    for (int i = threadIdx.x; i < SPLIT * D / 8; i += blockDim.x) {
-        const int row = i / (D / 8), at = i % (D / 8) * 8;
-        const bool there = start + row < end;
-        const size_t from = (static_cast<size_t>(kv) * p.context + (there ? start + row : 0)) * D + at;
-        copy_async(&keys[row][at], p.k + from, there);
-        copy_async(&values[row][at], p.v + from, there);
-    }
-    end_of_copies();
 }
 
 // Of a warp's 16 rows: scores of the piece, scaled, -infinity past `last[i]`, the
@@ -150,7 +94,7 @@ __device__ inline void mix(float (&mixed)[D / 8][4], const float (&weights)[SPLI
 
 // A piece for up to 16 columns. Grid (pieces, kv heads), 4 warps, each with tiles
 // of 16 rows of its own.
-template <int D>
+template <int D, class Cache>
 __device__ inline void attend(const Attention& p) {
     extern __shared__ __align__(128) uint8_t ring[];
     Rows<D> keys = reinterpret_cast<Rows<D>>(ring), values = keys + SPLIT;
@@ -160,8 +104,7 @@ __device__ inline void attend(const Attention& p) {
     if (start >= total) return;
     wait_for_kernel_before();
     let_kernel_after_start();
-    load_piece<D>(p, kv, start, total, keys, values);
-    wait_for_copies<0>();
+    Cache::template load_piece<D>(p, kv, start, total, keys, values);
     __syncthreads();
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const int group = p.heads / p.kv_heads, rows = group * state.columns;
@@ -226,7 +169,7 @@ __device__ inline void join(const Attention& p, uint4* x, int chunks) {
 // Many columns: one piece after the other, what was summed before scaled anew when
 // a score is larger than all before it (Milakov and Gimelshein, arXiv:1805.02867).
 // Grid (columns / 64, heads), 4 warps of 16 columns each.
-template <int D>
+template <int D, class Cache>
 __device__ inline void attend_wide(const Attention& p, uint4* x, int chunks) {
     extern __shared__ __align__(128) uint8_t ring[];
     Rows<D> keys = reinterpret_cast<Rows<D>>(ring), values = keys + SPLIT;
@@ -255,8 +198,7 @@ __device__ inline void attend_wide(const Attention& p, uint4* x, int chunks) {
     float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
     for (int start = 0; start < end; start += SPLIT) {
         __syncthreads();
-        load_piece<D>(p, kv, start, end, keys, values);
-        wait_for_copies<0>();
+        Cache::template load_piece<D>(p, kv, start, end, keys, values);
         __syncthreads();
         float scores[SPLIT / 8][4] = {};
         score<D>(scores, keys, [&](int k, int i) { return q[k][i]; }, start, last, p.scale);

@@ -1,44 +1,20 @@
 // The kernels of a forward pass.
 //
 // A layer of a pass over 1 to 16 new tokens is six launches: queries, keys and values
-// with rotation and cache write; attention in pieces; the pieces joined; output with
-// residual; gate and up with SiLU; down with residual. A norm costs no launch: what
+// with rotation and cache write (a cache in q8_0 is quantized into by one more);
+// attention in pieces; the pieces joined; output with residual; gate and up with SiLU; down with residual. A norm costs no launch: what
 // writes the residual stream also writes it times the next norm's weights, with the
 // sum of squares of its 32 rows, and what reads that divides by the root of their
 // mean at its end, which is the same because a product is linear. More tokens take
 // the same steps in kernels named wide.
 #include "choice.cuh"
-#include "wide.cuh"
+#include "outputs.cuh"
 
 struct Product {
     const uint8_t* weights;
     const uint4* x;
     const State* state;
     int chunks, rows;
-};
-
-// Sums of squares `(columns, parts)` of a row's `dim` elements.
-struct Norm {
-    const float* squares;
-    int parts, dim;
-    float eps;
-};
-
-// Rows of the three matrices stand side by side; `first` is the first of this part.
-struct Heads {
-    __half* q;
-    __half* k;
-    __half* v;
-    const float2* turns;
-    int first, heads, kv_heads, head_dim, pairs, context;
-};
-
-struct Residual {
-    float* hidden;
-    const float* weight;
-    uint4* x;
-    float* squares;
-    int dim, chunks;
 };
 
 struct Inner {
@@ -56,49 +32,11 @@ struct Logits {
 constexpr int WARPS = 8, TILES = 2;
 static_assert(TILES == 2, "32 rows make a part of the squares, 16 of the gate and 16 of up a block");
 
-// 1 / root mean square of each column from `first` on, into shared memory.
-template <int W>
-__device__ inline void inverse_rms(float* inverse, const Norm& norm, int first, int columns) {
-    const int lane = threadIdx.x % 32;
-    for (int column = threadIdx.x / 32; column < columns; column += W) {
-        const float* squares = norm.squares + static_cast<size_t>(first + column) * norm.parts;
-        float sum = 0.0f;
-#pragma unroll 8
-        for (int i = lane; i < norm.parts; i += 32) sum += squares[i];
-        for (int i = 16; i > 0; i /= 2) sum += __shfl_xor_sync(~0u, sum, i);
-        if (lane == 0) inverse[column] = 1.0f / sqrtf(sum / norm.dim + norm.eps);
-    }
-}
-
-// Turns an element of a head by its position and writes it to the queries or to
-// the cache; `other` is the element beside it in its pair.
-__device__ inline void write_head(const Heads& to, int length, int column, int row, float value,
-                                  float other) {
-    const int at = to.first + row, head = at / to.head_dim, element = at % to.head_dim;
-    const int pair = element / 2, position = length + column;
-    float turned = value;
-    if (head < to.heads + to.kv_heads && pair < to.pairs) {
-        const float2 turn = to.turns[static_cast<size_t>(position) * to.pairs + pair];
-        turned = element % 2 ? fmaf(other, turn.y, value * turn.x)
-                             : fmaf(-other, turn.y, value * turn.x);
-    }
-    const __half half = __float2half_rn(turned);
-    if (head < to.heads) {
-        to.q[(static_cast<size_t>(column) * to.heads + head) * to.head_dim + element] = half;
-    } else {
-        const int kv = (head - to.heads) % to.kv_heads;
-        __half* cache = head < to.heads + to.kv_heads ? to.k : to.v;
-        cache[(static_cast<size_t>(kv) * to.context + position) * to.head_dim + element] = half;
-    }
-}
-
 template <class F, int NT, class Prepare, class Emit>
 __device__ inline void product(const uint8_t* weights, const uint4* x, int chunks, int columns,
                                Prepare prepare, Emit emit) {
     direct<F, NT, 1, TILES, WARPS / TILES>(weights, x, chunks, columns, prepare, emit);
 }
-
-__device__ inline float silu(float x) { return x / (1.0f + expf(-x)); }
 
 template <class F, int NT>
 __device__ inline void heads(const Product& p, const Norm& norm, const Heads& to) {
@@ -138,18 +76,6 @@ __device__ inline void heads_wide(const Product& p, const Norm& norm, const Head
                             write_head(to, state.length, base + column, row, value, other);
                     }
             });
-}
-
-// Adds 32 rows to the residual stream, and prepares the next norm's product.
-__device__ inline void add_residual(const Residual& to, int block, int column, float value) {
-    const int lane = threadIdx.x % 32, row = block * 32 + lane;
-    float* hidden = to.hidden + static_cast<size_t>(column) * to.dim + row;
-    const float x = *hidden + value;
-    *hidden = x;
-    float square = x * x;
-    for (int i = 16; i > 0; i /= 2) square += __shfl_xor_sync(~0u, square, i);
-    if (lane == 0) to.squares[static_cast<size_t>(column) * (to.dim / 32) + block] = square;
-    store(to.x, to.chunks * 8, column, row, x * to.weight[row]);
 }
 
 template <class F, int NT>
@@ -251,39 +177,48 @@ __device__ inline void logits(const Product& p, const Norm& norm, const Logits& 
         });
 }
 
-#define NARROW extern "C" __global__ __launch_bounds__(WARPS * 32, 2) void
+#define SHARED(BLOCKS) extern "C" __global__ __launch_bounds__(WARPS * 32, BLOCKS) void
+#define NARROW SHARED(2)
 // Two of these do not have the registers to share a multiprocessor.
 #define ALONE extern "C" __global__ __launch_bounds__(WARPS * 32) void
-#define KERNELS(F, NC)                                                                         \
-    NARROW heads_##F##_##NC(Product p, Norm n, Heads to) { heads<F, NC / 8>(p, n, to); }       \
-    NARROW residual_##F##_##NC(Product p, Residual to) { residual<F, NC / 8>(p, to); }         \
-    NARROW inner_##F##_##NC(Product p, Norm n, Inner to) { inner<F, NC / 8>(p, n, to); }       \
+#define KERNELS(F, NC, BLOCKS)                                                                   \
+    SHARED(BLOCKS) heads_##F##_##NC(Product p, Norm n, Heads to) { heads<F, NC / 8>(p, n, to); } \
+    NARROW residual_##F##_##NC(Product p, Residual to) { residual<F, NC / 8>(p, to); }           \
+    NARROW inner_##F##_##NC(Product p, Norm n, Inner to) { inner<F, NC / 8>(p, n, to); }         \
     ALONE logits_##F##_##NC(Product p, Norm n, Logits to) { logits<F, NC / 8>(p, n, to); }
 #define WIDELY extern "C" __global__ __launch_bounds__(WIDE_WARPS * 32, 2) void
-#define FORMAT(F)                                                                       \
-    KERNELS(F, 8)                                                                       \
-    KERNELS(F, 16)                                                                      \
-    WIDELY heads_##F##_wide(Product p, Norm n, Heads to) { heads_wide<F>(p, n, to); }   \
-    WIDELY residual_##F##_wide(Product p, Residual to) { residual_wide<F>(p, to); }     \
+#define FORMAT(F, BLOCKS)                                                             \
+    KERNELS(F, 8, BLOCKS)                                                             \
+    KERNELS(F, 16, 2)                                                                 \
+    WIDELY heads_##F##_wide(Product p, Norm n, Heads to) { heads_wide<F>(p, n, to); } \
+    WIDELY residual_##F##_wide(Product p, Residual to) { residual_wide<F>(p, to); }   \
     WIDELY inner_##F##_wide(Product p, Norm n, Inner to) { inner_wide<F>(p, n, to); }
-FORMAT(Q4_0)
-FORMAT(Q4_K)
-FORMAT(Q5_K)
-FORMAT(Q6_K)
-FORMAT(Q8_0)
+// The 320 blocks of Llama-2-70B's queries, keys and values run at once if three share a
+// multiprocessor: worth more than the registers, but in Q6_K.
+FORMAT(Q4_0, 3)
+FORMAT(Q4_K, 3)
+FORMAT(Q5_K, 3)
+FORMAT(Q6_K, 2)
+FORMAT(Q8_0, 3)
 
+#define ATTENTION(NAME, D, CACHE)                                                                  \
+    extern "C" __global__ __launch_bounds__(128) void attend_##NAME(Attention p) {                 \
+        attend<D, CACHE>(p);                                                                       \
+    }                                                                                              \
+    extern "C" __global__ __launch_bounds__(128) void attend_wide_##NAME(Attention p, uint4* x,    \
+                                                                         int chunks) {             \
+        attend_wide<D, CACHE>(p, x, chunks);                                                       \
+    }
 #define HEADS(D)                                                                                  \
-    extern "C" __global__ __launch_bounds__(128) void attend_##D(Attention p) { attend<D>(p); }   \
+    ATTENTION(D, D, F16)                                                                          \
+    ATTENTION(D##_q8_0, D, Q8)                                                                    \
     extern "C" __global__ __launch_bounds__(D) void join_##D(Attention p, uint4* x, int chunks) { \
         join<D>(p, x, chunks);                                                                    \
-    }                                                                                             \
-    extern "C" __global__ __launch_bounds__(128) void attend_wide_##D(Attention p, uint4* x,      \
-                                                                      int chunks) {               \
-        attend_wide<D>(p, x, chunks);                                                             \
     }
 HEADS(32)
 HEADS(64)
 HEADS(128)
+extern "C" __global__ __launch_bounds__(256) void quantize_cache(Fresh p) { quantize(p); }
 
 // The first norm: embeddings are in `hidden` already. Grid (dim / 256, columns).
 extern "C" __global__ __launch_bounds__(256) void begin(Residual to, const State* state) {

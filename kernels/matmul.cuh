@@ -202,6 +202,8 @@ __device__ inline void direct(const uint8_t* weights, const uint4* x, int chunks
         for (int t = 0; t < NT; t++) next[t] = *columns_from[t];
     while (chunk < chunks) {
         chunk += W;
+        // The last round reads its first block again.
+        const int on = chunk < chunks ? W * 8 * 32 : 0;
 #pragma unroll
         for (int m = 0; m < MT; m++) a[m].advance(W * F::BYTES);
 #pragma unroll
@@ -210,12 +212,9 @@ __device__ inline void direct(const uint8_t* weights, const uint4* x, int chunks
 #pragma unroll
             for (int t = 0; t < NT; t++) {
                 v[t] = next[t];
-                // The last round reads its first block again.
-                if (b == 7 && chunk < chunks) columns_from[t] += W * 8 * 32;
+                if (b == 7) columns_from[t] += on;
                 next[t] = columns_from[t][(b + 1) % 8 * 32];
             }
-            // Or the compiler would load all eight first, and run out of registers.
-            __syncwarp();
             multiply<F, NT, MT>(acc, a, v, constant.bits, b / 2, b % 2);
             if (b % 2 == 1)
 #pragma unroll

@@ -59,7 +59,7 @@ fn a_gpu_that_is_not_there_is_an_error_that_helps() {
 fn what_the_gpu_engine_does_not_run_is_refused_with_the_reason() {
     let runs = |tiny: Tiny| {
         let gguf = Gguf::from_bytes(tiny.bytes()).expect("a model");
-        cuda::needs(&gguf, None).map(|_| ()).map_err(|error| error.to_string())
+        cuda::needs(&gguf, None, None).map(|_| ()).map_err(|error| error.to_string())
     };
     assert_eq!(runs(taken()), Ok(()));
     for kind in [GgmlDType::F16, GgmlDType::F32, GgmlDType::Q4_1, GgmlDType::Q5_0] {

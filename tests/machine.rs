@@ -8,7 +8,7 @@ use std::path::Path;
 
 use llama_agent::chat::Cancel;
 use llama_agent::cli::fit::{Need, Shape};
-use llama_agent::llama::{Forward, Gguf, Portable, Want};
+use llama_agent::llama::{CacheType, Forward, Gguf, Portable, Want};
 use program::{Place, agent, run};
 use support::Tiny;
 
@@ -89,14 +89,24 @@ fn what_a_cache_needs_is_what_the_engine_keeps() {
     // Heads as long as those of real models are, a multiple of the engine's lanes.
     let tiny = Tiny { context: 64, layers: 3, dim: 128, heads: 4, ..Tiny::default() };
     let gguf = Gguf::from_bytes(tiny.bytes()).expect("a model");
-    let mut engine = Portable::new(&gguf, None).expect("an engine");
     let tokens: Vec<u32> = (0..64).map(|id| 3 + id % 8).collect();
-    engine.forward(&tokens, Want::Nothing, &Cancel::new()).expect("a pass");
-    let shape = Shape::from(engine.config());
-    let rows = engine.export(64).expect("rows");
-    assert_eq!(Need::of(0, shape, None).cache, rows.bytes.len() as u64);
-    let rows = engine.export(32).expect("rows");
-    assert_eq!(Need::of(0, shape, Some(32)).cache, rows.bytes.len() as u64);
+    for cache in [None, Some(CacheType::F32), Some(CacheType::F16), Some(CacheType::Q8_0)] {
+        let engine = Portable::new(&gguf, None).expect("an engine");
+        let mut engine = match cache {
+            Some(kind) => engine.with_cache(kind),
+            None => engine,
+        };
+        engine.forward(&tokens, Want::Nothing, &Cancel::new()).expect("a pass");
+        let shape = Shape::from(engine.config()).kept(cache);
+        for context in [64, 32] {
+            let rows = engine.export(context).expect("rows");
+            let need = Need::of(0, shape, Some(context)).cache;
+            assert_eq!(need, rows.bytes.len() as u64, "{cache:?}");
+        }
+        let memory = engine.memory().expect("known");
+        assert_eq!(Need::of(0, shape, Some(1)).cache, memory.token, "{cache:?}");
+        assert_eq!(Need::of(0, shape, None).cache, memory.cache, "{cache:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use llama_agent::chat::{Cancel, Origin, Prompt, ReplyForm, Sampling, Segment};
 use llama_agent::decode::snapshot::{LIMIT, Store};
 use llama_agent::decode::{Session, Snapshots};
 use llama_agent::llama::portable::Precision;
-use llama_agent::llama::{CacheRows, Forward, Gguf, Portable, Want};
+use llama_agent::llama::{CacheRows, CacheType, Forward, Gguf, Portable, Want};
 use llama_agent::llm::local::Local;
 use llama_agent::llm::{Llm, Request};
 use support::{Random, Tiny};
@@ -26,8 +26,12 @@ fn tiny() -> Tiny {
 }
 
 fn session(tiny: &Tiny, precision: Precision) -> Session {
+    Session::new(Box::new(engine(tiny, precision)))
+}
+
+fn engine(tiny: &Tiny, precision: Precision) -> Portable {
     let gguf = Gguf::from_bytes(tiny.bytes()).unwrap();
-    Session::new(Box::new(Portable::with_precision(&gguf, None, precision).unwrap()))
+    Portable::with_precision(&gguf, None, precision).unwrap()
 }
 
 fn prompt(seed: u64, length: usize) -> Vec<u32> {
@@ -71,22 +75,28 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_logit_is_the_same_bit_for_bit() {
-    for precision in [Precision::Float, Precision::Stored] {
+    let engines = [
+        (Precision::Float, CacheType::F32),
+        (Precision::Stored, CacheType::F16),
+        (Precision::Float, CacheType::Q8_0),
+    ];
+    for (precision, cache) in engines {
         for kind in [Tiny::default().kind, Tiny::box_shape().kind] {
             let folder = tempfile::tempdir().unwrap();
             let tiny = Tiny { kind, ..tiny() };
+            let session = || Session::new(Box::new(engine(&tiny, precision).with_cache(cache)));
             // Even one with nothing after the system part, and less than it.
             for (seed, length) in [(1, 600), (2, 531), (3, 530), (4, 1100), (5, 513), (6, 512)] {
                 let ids = prompt(seed, length);
-                let (expected, none) = rows(session(&tiny, precision), None, &ids);
+                let (expected, none) = rows(session(), None, &ids);
                 let store = Some(snapshots(folder.path()));
-                let (found, kept) = rows(session(&tiny, precision), store, &ids);
+                let (found, kept) = rows(session(), store, &ids);
                 assert_eq!(none, 0);
                 let first = seed == 1;
                 // The row after the last token has to be computed.
                 let held = if length == 512 { 256 } else { HELD };
                 assert_eq!(kept, if first || length == 512 { 0 } else { held }, "{length}");
-                assert!(expected == found, "{precision:?} {kind:?} {length}");
+                assert!(expected == found, "{precision:?} {cache} {kind:?} {length}");
             }
             assert_eq!(files(folder.path()).len(), 2);
         }
@@ -214,6 +224,10 @@ fn another_model_engine_or_prompt_has_a_snapshot_of_its_own() {
         Tiny { kind: Tiny::box_shape().kind, ..tiny() },
     ] {
         assert_ne!(own, print(&gguf(&other)));
+    }
+    for cache in [CacheType::F16, CacheType::Q8_0] {
+        let engine = Portable::new(&gguf(&tiny()), None).unwrap().with_cache(cache);
+        assert_ne!(Some(&own), engine.fingerprint().as_ref());
     }
     // The same bytes in a file that was written at another time.
     let path = folder.path().join("model.gguf");

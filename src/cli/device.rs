@@ -61,7 +61,15 @@ pub fn placed(gguf: &Gguf, shared: &Shared, context: Option<usize>) -> Result<Pl
 fn on_cpu(gguf: &Gguf, args: &ModelArgs) -> Result<Placed> {
     let Machine { processor, cores, .. } = Machine::this();
     let place = format!("CPU ({processor}, {})", words::plural(cores, "core"));
-    Ok((Box::new(Portable::new(gguf, args.context)?), place))
+    Ok((Box::new(kept(Portable::new(gguf, args.context)?, args)), place))
+}
+
+/// The engine with the cache that is asked for.
+fn kept(engine: Portable, args: &ModelArgs) -> Portable {
+    match args.cache_type.asked() {
+        Some(kind) => engine.with_cache(kind),
+        None => engine,
+    }
 }
 
 /// The first GPU that takes the model; else why the first one does not, None
@@ -84,18 +92,19 @@ fn any_gpu(gguf: &Gguf, args: &ModelArgs) -> Result<Placed, Option<anyhow::Error
 fn on_gpu(gguf: &Gguf, args: &ModelArgs, ordinal: usize) -> Result<Placed> {
     let layers = LlamaConfig::from_gguf(gguf)?.layers;
     let first = args.gpu_layers.unwrap_or(layers).min(layers);
+    let cache = args.cache_type.asked();
     let mut progress = Progress { of: first, shown: None };
     let mut tell = |loaded| progress.show(loaded);
     if first == layers {
-        let engine = Cuda::open(gguf, args.context, ordinal, &mut tell)?;
+        let engine = Cuda::open(gguf, args.context, cache, ordinal, &mut tell)?;
         let place = engine.device().to_string();
         return Ok((Box::new(engine), place));
     }
-    let front = First::open(gguf, args.context, first, ordinal, &mut tell)?;
+    let front = First::open(gguf, args.context, cache, first, ordinal, &mut tell)?;
     let place = format!("{} for {first} of {layers} layers, then CPU", front.device());
     let back = Portable::part(gguf, args.context, Precision::of(gguf), first..layers)
         .context("the layers that are left for the CPU")?;
-    Ok((Box::new(Split::new(Box::new(front), back)), place))
+    Ok((Box::new(Split::new(Box::new(front), kept(back, args))), place))
 }
 
 /// How much of a model is on the GPU: a line that is rewritten on a terminal.

@@ -12,6 +12,7 @@ use super::machine::{Machine, Memory, bandwidth, free_disk};
 use super::models::pulled::{self, Pulled};
 use super::{Failure, cache, kept};
 use crate::hub::{Cache, DEFAULT, HubError, KNOWN, Known, Settings};
+use crate::llama::CacheType;
 
 /// Where nothing can be kept between runs.
 const NO_FOLDER: &str = "this user has no cache folder";
@@ -47,7 +48,7 @@ pub fn run(shared: &Shared, config: &Config) -> Result<Exit, Failure> {
         ("Settings", config.file()),
         ("Hub token", token(&hub)),
         ("API key", if key { "in AGENT_API_KEY".into() } else { "none".into() }),
-        ("Llama-2", llama(available, shared.model.context, rate)),
+        ("Llama-2", llama(available, shared, rate)),
     ]
     .into_iter()
     .chain(gpu)
@@ -110,19 +111,22 @@ fn snapshots(shared: &Shared) -> String {
 }
 
 /// The largest Llama-2 chat model that fits, and how fast it is at most.
-fn llama(memory: u64, context: Option<usize>, rate: f64) -> String {
-    let largest = largest(|model, bytes| fit(bytes, model.into(), context, memory));
+fn llama(memory: u64, shared: &Shared, rate: f64) -> String {
+    let (context, cache) = (shared.model.context, shared.model.cache_type.asked());
+    let shape = |model: &Known| Shape::from(model).kept(cache);
+    let largest = largest(|model, bytes| fit(bytes, shape(model), context, memory));
     let largest = largest.map(|(said, bytes)| {
         format!("{said}: at most {:.1} tokens a second", tokens_a_second(rate, bytes))
     });
-    largest.unwrap_or_else(|| none_fits(Need::of))
+    largest.unwrap_or_else(|| none_fits(cache, Need::of))
 }
 
 /// The largest Llama-2 chat model that fits a GPU.
 fn on_gpu(free: u64, shared: &Shared) -> String {
-    let context = shared.model.context;
-    let largest = largest(|model, bytes| fit_gpu(bytes, model.into(), context, free));
-    largest.map_or_else(|| none_fits(Need::on_gpu), |(said, _)| said)
+    let (context, cache) = (shared.model.context, shared.model.cache_type.asked());
+    let shape = |model: &Known| Shape::from(model).kept(cache);
+    let largest = largest(|model, bytes| fit_gpu(bytes, shape(model), context, free));
+    largest.map_or_else(|| none_fits(cache, Need::on_gpu), |(said, _)| said)
 }
 
 /// The largest model with a short name that fits, as a sentence, and its bytes.
@@ -135,9 +139,9 @@ fn largest(fit: impl Fn(&Known, u64) -> Fit) -> Option<(String, u64)> {
 }
 
 /// What the smallest of them needs.
-fn none_fits(need: impl Fn(u64, Shape, Option<usize>) -> Need) -> String {
+fn none_fits(cache: Option<CacheType>, need: impl Fn(u64, Shape, Option<usize>) -> Need) -> String {
     let sized = KNOWN.iter().find_map(|model| Some((model, model.bytes(DEFAULT[0])?)));
     let Some((model, bytes)) = sized else { return String::new() };
-    let need = need(bytes, model.into(), Some(1024)).total();
+    let need = need(bytes, Shape::from(model).kept(cache), Some(1024)).total();
     format!("none fits: {} needs {} at least", model.name, words::bytes(need))
 }

@@ -15,7 +15,7 @@ use super::{Failure, kept, model};
 use crate::hub::{Cache, DEFAULT, KNOWN, Settings};
 use crate::llama::cuda::{self, Gpu};
 use crate::llama::portable::Precision;
-use crate::llama::{Gguf, LlamaConfig};
+use crate::llama::{CacheType, Gguf, LlamaConfig};
 use pulled::Pulled;
 
 /// Lists them all, each with its size, its quantization and whether it fits.
@@ -29,6 +29,7 @@ pub fn run(shared: &Shared) -> Result<Exit, Failure> {
         memory: Memory::this(),
         gpu: Gpus::this().roomiest().cloned(),
         context: shared.model.context,
+        cache: shared.model.cache_type.asked(),
     };
     list.out.line(STRONG, "In the box")?;
     match model::in_the_box()? {
@@ -49,9 +50,10 @@ pub fn run(shared: &Shared) -> Result<Exit, Failure> {
     list.out.line(STRONG, "Known by a short name")?;
     for model in KNOWN {
         let bytes = model.bytes(DEFAULT[0]).unwrap_or_default();
-        let gpu = |gpu: &Gpu| fit_gpu(bytes, model.into(), list.context, gpu.free);
+        let shape = Shape::from(model).kept(list.cache);
+        let gpu = |gpu: &Gpu| fit_gpu(bytes, shape, list.context, gpu.free);
         let fit = list.gpu.as_ref().and_then(|on| gpu(on).said(" the GPU"));
-        let fit = fit.unwrap_or_else(|| list.fit(bytes, model.into()));
+        let fit = fit.unwrap_or_else(|| list.fit(bytes, shape));
         list.row(model.name, bytes, DEFAULT[0], &fit)?;
     }
     let available = words::bytes(list.memory.available);
@@ -70,6 +72,7 @@ struct List {
     /// The one with the most free memory.
     gpu: Option<Gpu>,
     context: Option<usize>,
+    cache: Option<CacheType>,
 }
 
 impl List {
@@ -89,7 +92,8 @@ impl List {
         let fit = match LlamaConfig::from_gguf(gguf) {
             Ok(config) => {
                 let gpu = self.fit_gpu(gguf, &config).said(" the GPU");
-                gpu.unwrap_or_else(|| self.fit(gguf.size().0 as u64, Shape::from(&config)))
+                let shape = Shape::from(&config).kept(self.cache);
+                gpu.unwrap_or_else(|| self.fit(gguf.size().0 as u64, shape))
             }
             Err(error) => error.to_string(),
         };
@@ -104,8 +108,9 @@ impl List {
             return Fit::No;
         }
         let wanted = self.context.map_or(config.context, |context| context.min(config.context));
-        halving(wanted, |context| {
-            cuda::needs(gguf, Some(context)).is_ok_and(|needs| needs.total() as u64 <= gpu.free)
+        halving(wanted, self.cache, |context, cache| {
+            cuda::needs(gguf, Some(context), cache)
+                .is_ok_and(|needs| needs.total() as u64 <= gpu.free)
         })
     }
 

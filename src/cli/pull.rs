@@ -136,7 +136,7 @@ impl<'a> Pull<'a> {
         };
         let here = self.hub.here(&file);
         let known = match spec.known {
-            Some(known) => Some((file.size, known.into())),
+            Some(known) => Some((file.size, Shape::from(known))),
             None => header::read(&self.hub, &file)?,
         };
         if known.is_none() {
@@ -151,7 +151,7 @@ impl<'a> Pull<'a> {
             here,
             kept: 0,
             weights: known.map_or(file.size, |(weights, _)| weights),
-            shape: known.map(|(_, shape)| shape),
+            shape: known.map(|(_, shape)| shape.kept(self.shared.model.cache_type.asked())),
         })?;
         self.fetch(&file)
     }
@@ -224,7 +224,7 @@ impl<'a> Pull<'a> {
             here: files.iter().map(|file| self.hub.here(file)).sum(),
             kept: quantized,
             weights: quantized,
-            shape: Some(shape),
+            shape: Some(shape.kept(self.shared.model.cache_type.asked())),
         })?;
         for file in &files {
             self.fetch(file)?;

@@ -1,5 +1,6 @@
 //! The keys and values of the tokens processed so far.
 
+mod kind;
 mod panels;
 
 use std::borrow::Cow;
@@ -10,9 +11,9 @@ use rayon::prelude::*;
 
 use super::CacheRows;
 use super::lanes::{Panel, WIDTH};
-use panels::Panels;
+use panels::{Panels, Side};
 
-pub use panels::CacheType;
+pub use kind::CacheType;
 
 /// Tokens there is room for at first: a short conversation costs a small model
 /// little.
@@ -25,6 +26,7 @@ const FIRST: usize = 1024;
 /// capacity)` panels, where `parts` of them hold a head.
 pub struct Cache {
     layers: Vec<(Panels, Panels)>,
+    kind: CacheType,
     length: usize,
     capacity: usize,
     context: usize,
@@ -43,19 +45,42 @@ impl Cache {
     ) -> Self {
         let capacity = context.min(FIRST).next_multiple_of(WIDTH);
         let mut cache =
-            Self { layers: Vec::new(), length: 0, capacity, context, kv_heads, head_dim };
-        let (keys, values) = (cache.head_of_keys(), cache.parts() * capacity);
-        let room = |panels: usize| Panels::new(kind, kv_heads * panels);
-        cache.layers = (0..layers).map(|_| (room(keys), room(values))).collect();
+            Self { layers: Vec::new(), kind, length: 0, capacity, context, kv_heads, head_dim };
+        cache.layers = (0..layers).map(|_| cache.room()).collect();
         cache
+    }
+
+    /// The keys and values of a layer: zeros.
+    fn room(&self) -> (Panels, Panels) {
+        let (keys, values) = (self.head_of_keys(), self.parts() * self.capacity);
+        (
+            Panels::new(self.kind, self.keys_side(), self.kv_heads * keys),
+            Panels::new(self.kind, Side::Dimensions, self.kv_heads * values),
+        )
+    }
+
+    /// How keys and values are kept.
+    pub fn kind(&self) -> CacheType {
+        self.kind
     }
 
     /// Bytes of all there is room for, and of one token.
     pub fn held_bytes(&self) -> (usize, usize) {
-        let value = self.layers.first().map_or(0, |(keys, _)| keys.kind().bytes());
-        let token = self.layers.len() * 2 * self.kv_heads * self.head_dim * value;
-        let panels = self.head_of_keys() + self.parts() * self.capacity;
-        (self.layers.len() * self.kv_heads * panels * WIDTH * value, token)
+        let heads = self.layers.len() * self.kv_heads;
+        let held = self.panel_bytes(self.head_of_keys(), self.parts() * self.capacity);
+        (held, heads * 2 * self.kind.bytes(self.head_dim))
+    }
+
+    /// Bytes of all layers and heads, each with so many panels of keys and values.
+    fn panel_bytes(&self, keys: usize, values: usize) -> usize {
+        let head =
+            self.keys_side().bytes(self.kind, keys) + Side::Dimensions.bytes(self.kind, values);
+        self.layers.len() * self.kv_heads * head
+    }
+
+    /// How keys lie.
+    fn keys_side(&self) -> Side {
+        Side::Tokens { head_dim: self.head_dim }
     }
 
     /// Key-value heads, and the values of each.
@@ -88,14 +113,12 @@ impl Cache {
         let before = self.held(self.length);
         self.capacity = needed.next_power_of_two().min(self.context).next_multiple_of(WIDTH);
         let after = self.held(self.length);
-        let (keys, values) = (self.head_of_keys(), self.parts() * self.capacity);
-        for (old_keys, old_values) in &mut self.layers {
-            let mut new = Panels::new(old_keys.kind(), self.kv_heads * keys);
-            new.copy(&after.0, old_keys, &before.0);
-            *old_keys = new;
-            let mut new = Panels::new(old_values.kind(), self.kv_heads * values);
-            new.copy(&after.1, old_values, &before.1);
-            *old_values = new;
+        for i in 0..self.layers.len() {
+            let (mut keys, mut values) = self.room();
+            let (old_keys, old_values) = &self.layers[i];
+            keys.copy(&after.0, old_keys, &before.0);
+            values.copy(&after.1, old_values, &before.1);
+            self.layers[i] = (keys, values);
         }
         Ok(())
     }
@@ -116,15 +139,17 @@ impl Cache {
         let (head_dim, length, capacity) = (self.head_dim, self.length, self.capacity);
         let (head, parts) = (self.head_of_keys(), self.parts());
         let n = keys.len() / (self.kv_heads * head_dim);
-        // The head, the token and the dimension of each value in turn.
-        let places = (0..self.kv_heads).flat_map(|i| {
-            (length..length + n).flat_map(move |at| (0..head_dim).map(move |d| (i, at, d)))
-        });
         let (all_keys, all_values) = &mut self.layers[layer];
-        let key = |(i, at, d)| (i * head + at / WIDTH * head_dim + d) * WIDTH + at % WIDTH;
-        all_keys.put(places.clone().map(key).zip(keys));
-        let value = |(i, at, d)| ((i * parts + d / WIDTH) * capacity + at) * WIDTH + d % WIDTH;
-        all_values.put(places.map(value).zip(values));
+        let rows = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+        for (row, (keys, values)) in rows.enumerate() {
+            let (i, at) = (row / n, length + row % n);
+            let blocks = keys.chunks(WIDTH).zip(values.chunks(WIDTH));
+            for (part, (keys, values)) in blocks.enumerate() {
+                let panel = i * head + at / WIDTH * head_dim + part * WIDTH;
+                all_keys.put(panel, at % WIDTH, keys);
+                all_values.put((i * parts + part) * capacity + at, 0, values);
+            }
+        }
     }
 
     /// A head's keys of the first `length` tokens, and a few more.
@@ -157,18 +182,9 @@ impl Cache {
         let (keys, values) = self.held(length);
         let mut bytes = Vec::with_capacity(self.bytes(length));
         for (all_keys, all_values) in &self.layers {
-            let start = bytes.len();
-            all_keys.write(&keys, &mut bytes);
             // What is past the last token is whatever was there before.
-            let value = all_keys.kind().bytes();
-            let panels = bytes[start..].chunks_exact_mut(WIDTH * value);
-            let used = length.div_ceil(WIDTH) * self.head_dim;
-            for (i, panel) in panels.enumerate().filter(|_| !length.is_multiple_of(WIDTH)) {
-                if i % used >= used - self.head_dim {
-                    panel[length % WIDTH * value..].fill(0);
-                }
-            }
-            all_values.write(&values, &mut bytes);
+            all_keys.write(&keys, length % WIDTH, &mut bytes);
+            all_values.write(&values, 0, &mut bytes);
         }
         Ok(CacheRows { tokens: length, bytes })
     }
@@ -197,9 +213,7 @@ impl Cache {
 
     /// Bytes of an export.
     fn bytes(&self, tokens: usize) -> usize {
-        let panels = tokens.div_ceil(WIDTH) * self.head_dim + tokens * self.parts();
-        let value = self.layers.first().map_or(0, |(keys, _)| keys.kind().bytes());
-        self.layers.len() * self.kv_heads * panels * WIDTH * value
+        self.panel_bytes(tokens.div_ceil(WIDTH) * self.head_dim, self.parts() * tokens)
     }
 
     /// Keeps `more` tokens that were appended to every layer.

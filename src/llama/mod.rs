@@ -19,6 +19,7 @@ pub mod synthetic;
 pub mod threads;
 pub mod tokenizer;
 
+pub use cache::CacheType;
 pub use choice::{Choice, Draw};
 pub use config::LlamaConfig;
 pub use error::ModelError;

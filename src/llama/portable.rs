@@ -21,7 +21,7 @@ use super::linear::{Linear, Loader};
 use super::ops::{self, Heads};
 use super::{CacheRows, Forward, Memory, Want};
 use crate::chat::Cancel;
-use fingerprint::fingerprint;
+use fingerprint::identity;
 use layer::Layer;
 
 pub use super::linear::Precision;
@@ -41,7 +41,8 @@ pub struct Portable {
     /// What each pair's frequency is divided by.
     factors: Option<Vec<f32>>,
     cache: Cache,
-    fingerprint: String,
+    /// All that decides what the cache holds besides the tokens and its type.
+    identity: String,
 }
 
 /// From the hidden states after the last layer to logits.
@@ -105,8 +106,15 @@ impl Portable {
         };
         let heads = (config.kv_heads, config.head_dim);
         let cache = Cache::new(layers.len(), heads, config.context, kind);
-        let fingerprint = fingerprint(gguf, precision, kind, range);
-        Ok(Self { embedding, layers, end, factors, cache, config, fingerprint })
+        let identity = identity(gguf, precision, range);
+        Ok(Self { embedding, layers, end, factors, cache, config, identity })
+    }
+
+    /// The same, with keys and values kept like this instead. The cache is empty.
+    pub fn with_cache(mut self, kind: CacheType) -> Self {
+        let heads = (self.config.kv_heads, self.config.head_dim);
+        self.cache = Cache::new(self.layers.len(), heads, self.config.context, kind);
+        self
     }
 
     /// The model's constants; `context` is the one in force.
@@ -128,6 +136,10 @@ impl Portable {
         let n = hidden.len() / self.config.dim;
         let x = Tensor::from_vec(hidden, (n, self.config.dim), &Device::Cpu)?;
         rayon::scope(|_| self.logits(x, want, cancel))
+    }
+
+    fn described(&self) -> String {
+        format!("{}, cache {}", self.identity, self.cache.kind())
     }
 
     /// The hidden states that tokens begin with, `(n, dim)`.
@@ -242,7 +254,7 @@ impl Forward for Portable {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        Some(self.fingerprint.clone())
+        Some(self.described())
     }
 
     fn export(&self, len: usize) -> Result<CacheRows> {

@@ -106,7 +106,7 @@ mod tests {
             return;
         }
         let synthetic = Synthetic::new(&Shape::ALL[3], Format::Q8_0, 0).expect("a model");
-        let mut cuda = Cuda::open(synthetic.gguf(), None, 0, &mut |_| {}).expect("an engine");
+        let mut cuda = Cuda::open(synthetic.gguf(), None, None, 0, &mut |_| {}).expect("an engine");
         let vocab = cuda.config.vocab;
         let mut state = 1u64;
         let mut random = move || {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Cuda;
 use super::kernels::MOST_COLUMNS;
 use crate::chat::Cancel;
-use crate::llama::{CacheRows, Forward, Front, Gguf, Want};
+use crate::llama::{CacheRows, CacheType, Forward, Front, Gguf, Want};
 
 /// The first layers of a model on a GPU. The output matrix is not there.
 pub struct First(Cuda);
@@ -18,11 +18,12 @@ impl First {
     pub fn open(
         gguf: &Gguf,
         context: Option<usize>,
+        cache: Option<CacheType>,
         layers: usize,
         ordinal: usize,
         tell: &mut dyn FnMut(usize),
     ) -> Result<Self> {
-        Ok(Self(Cuda::part(gguf, context, layers, ordinal, tell)?))
+        Ok(Self(Cuda::part(gguf, (context, cache), layers, ordinal, tell)?))
     }
 
     /// The GPU's name.

@@ -3,7 +3,7 @@
 use super::choose;
 use super::kernels::{MOST_COLUMNS, NARROW, SPLIT};
 use super::layout::COLUMNS;
-use crate::llama::LlamaConfig;
+use crate::llama::{CacheType, LlamaConfig};
 
 /// Bytes of a half-precision number, of a float.
 const HALF: usize = 2;
@@ -27,7 +27,7 @@ pub(super) struct Stored {
 pub struct Needs {
     /// Matrices and norms.
     pub weights: usize,
-    /// Keys and values in f16.
+    /// Keys and values.
     pub cache: usize,
     /// Activations, pieces of attention, logits and rotations.
     pub buffers: usize,
@@ -36,13 +36,18 @@ pub struct Needs {
 impl Needs {
     /// For the first `layers` layers of a model; all of them have the output
     /// matrix with them.
-    pub(super) fn new(config: &LlamaConfig, stored: &Stored, layers: usize) -> Self {
+    pub(super) fn new(
+        config: &LlamaConfig,
+        kind: CacheType,
+        stored: &Stored,
+        layers: usize,
+    ) -> Self {
         let layers = layers.min(stored.layers.len());
         let output = if layers == stored.layers.len() { stored.output } else { 0 };
         Self {
             weights: stored.layers[..layers].iter().sum::<usize>() + output,
-            cache: 2 * layers * layer_cache(config),
-            buffers: Sizes::new(config).all().iter().sum(),
+            cache: 2 * layers * layer_cache(config, kind),
+            buffers: Sizes::new(config, kind).all().iter().sum(),
         }
     }
 
@@ -55,25 +60,37 @@ impl Needs {
     ///
     /// # Errors
     /// It does not fit `free` bytes: one sentence with the numbers, and the
-    /// context and the number of layers that would fit.
+    /// context, the type of the cache and the number of layers that would fit.
     pub(super) fn within(
         config: &LlamaConfig,
+        kind: CacheType,
         stored: &Stored,
         layers: usize,
         free: usize,
     ) -> Result<Self, String> {
-        let needs = Self::new(config, stored, layers);
+        let needs = Self::new(config, kind, stored, layers);
         if needs.total() <= free {
             return Ok(needs);
         }
-        let context = most(config.context, |context| {
-            let config = LlamaConfig { context, ..config.clone() };
-            Self::new(&config, stored, layers).total() <= free
-        });
-        let fewer = most(layers, |layers| Self::new(config, stored, layers).total() <= free);
+        let context = |kind: CacheType, end: usize| {
+            most(end, |context| {
+                let config = LlamaConfig { context, ..config.clone() };
+                Self::new(&config, kind, stored, layers).total() <= free
+            })
+        };
+        let fewer = most(layers, |layers| Self::new(config, kind, stored, layers).total() <= free);
+        let shorter = context(kind, config.context);
         let mut would = Vec::new();
-        if context >= SPLIT {
-            would.push(format!("--context {context}"));
+        if shorter >= SPLIT {
+            would.push(format!("--context {shorter}"));
+        }
+        // With all of the context if that is enough, else with more of it.
+        let narrow = context(CacheType::Q8_0, config.context + 1);
+        if kind != CacheType::Q8_0 && narrow >= SPLIT {
+            would.push(match narrow == config.context {
+                true => "--cache-type q8_0".into(),
+                false => format!("--cache-type q8_0 --context {narrow}"),
+            });
         }
         if fewer > 0 {
             would.push(format!("--gpu-layers {fewer}"));
@@ -87,8 +104,8 @@ impl Needs {
             false => "the model needs".into(),
         };
         Err(format!(
-            "{what} {} GiB of GPU memory ({} of weights, {} of cache for {} tokens, {} of buffers) \
-             and {} GiB are free: {advice}",
+            "{what} {} GiB of GPU memory ({} of weights, {} of {kind} cache for {} tokens, {} of \
+             buffers) and {} GiB are free: {advice}",
             gib(needs.total()),
             gib(needs.weights),
             gib(needs.cache),
@@ -114,13 +131,25 @@ fn gib(bytes: usize) -> String {
 }
 
 /// Bytes of the keys of all layers; the values take as many.
-pub(super) fn cache(config: &LlamaConfig) -> usize {
-    config.layers * layer_cache(config)
+pub(super) fn cache(config: &LlamaConfig, kind: CacheType) -> usize {
+    config.layers * layer_cache(config, kind)
 }
 
-/// Bytes of one layer's keys `(kv heads, context, head dim)`.
-pub(super) fn layer_cache(config: &LlamaConfig) -> usize {
-    config.kv_heads * config.context * config.head_dim * HALF
+/// Bytes of one layer's keys `(kv heads, context, head dim)`; in q8_0 the scales
+/// `(kv heads, context, head dim / 32)` are behind the quants. The next layer's
+/// are aligned as the kernels read them.
+pub(super) fn layer_cache(config: &LlamaConfig, kind: CacheType) -> usize {
+    let LlamaConfig { kv_heads, context, head_dim, .. } = *config;
+    (kv_heads * context * kind.bytes(head_dim)).next_multiple_of(16)
+}
+
+/// Bytes that a token takes of each array of a head's keys.
+pub(super) fn row(config: &LlamaConfig, kind: CacheType) -> Vec<usize> {
+    let whole = kind.bytes(config.head_dim);
+    match kind {
+        CacheType::Q8_0 => vec![config.head_dim, whole - config.head_dim],
+        _ => vec![whole],
+    }
 }
 
 /// Pieces that attention splits the whole context into.
@@ -137,6 +166,8 @@ pub(super) struct Sizes {
     pub(super) mixed: usize,
     pub(super) inner: usize,
     pub(super) queries: usize,
+    /// New keys, then values, in f16 before they are quantized.
+    pub(super) fresh: usize,
     pub(super) sums: usize,
     pub(super) tops: usize,
     pub(super) turns: usize,
@@ -147,7 +178,11 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub(super) fn new(config: &LlamaConfig) -> Self {
+    pub(super) fn new(config: &LlamaConfig, kind: CacheType) -> Self {
+        let fresh = match kind {
+            CacheType::Q8_0 => 2 * MOST_COLUMNS * config.kv_heads * config.head_dim * HALF,
+            _ => 0,
+        };
         let heads = config.heads * config.head_dim;
         let rows = NARROW * config.heads * pieces(config);
         Self {
@@ -157,6 +192,7 @@ impl Sizes {
             mixed: activations(heads),
             inner: activations(config.ffn),
             queries: MOST_COLUMNS * heads * HALF,
+            fresh,
             sums: rows * config.head_dim * FLOAT,
             tops: rows * 2 * FLOAT,
             turns: config.context * config.rope.dims * FLOAT,
@@ -169,11 +205,11 @@ impl Sizes {
     }
 
     fn all(&self) -> Vec<usize> {
-        let Self { input, squares, model, mixed, inner, queries, sums, tops, turns, .. } = *self;
-        let Self { logits, ask, weighed, answer, .. } = *self;
+        let Self { input, squares, model, mixed, inner, queries, fresh, .. } = *self;
+        let Self { sums, tops, turns, logits, ask, weighed, answer, .. } = *self;
         vec![
-            input, squares, model, mixed, inner, queries, sums, tops, turns, logits, ask, weighed,
-            answer,
+            input, squares, model, mixed, inner, queries, fresh, sums, tops, turns, logits, ask,
+            weighed, answer,
         ]
     }
 }
@@ -184,76 +220,4 @@ fn activations(elements: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::llama::config::Rope;
-
-    fn llama_70b(context: usize) -> LlamaConfig {
-        LlamaConfig {
-            layers: 80,
-            dim: 8192,
-            heads: 64,
-            kv_heads: 8,
-            head_dim: 128,
-            ffn: 28672,
-            vocab: 32000,
-            context,
-            norm_eps: 1e-5,
-            rope: Rope { dims: 128, base: 10_000.0, scale: 1.0, factors: false },
-            tied: false,
-        }
-    }
-
-    /// Weights of all matrices but the embedding, at this many bits.
-    fn stored(config: &LlamaConfig, bits: f64) -> Stored {
-        let layer = config.dim * (2 * config.dim + 2 * config.kv_heads * config.head_dim)
-            + 3 * config.dim * config.ffn;
-        let bytes = |weights: usize| (weights as f64 * bits / 8.0) as usize;
-        Stored {
-            layers: vec![bytes(layer); config.layers],
-            output: bytes(config.vocab * config.dim),
-        }
-    }
-
-    #[test]
-    fn a_70b_model_in_4_bits_takes_less_than_38_gib() {
-        let config = llama_70b(4096);
-        let stored = stored(&config, 4.5);
-        let needs = Needs::new(&config, &stored, 80);
-        assert_eq!(needs.cache, 80 * 2 * 8 * 4096 * 128 * 2);
-        assert!(needs.total() < 38 << 30, "{needs:?}");
-        assert_eq!(Needs::within(&config, &stored, 80, needs.total()), Ok(needs));
-        // What one layer less saves: it, its cache, and the output matrix.
-        let fewer = Needs::new(&config, &stored, 79);
-        assert_eq!(needs.weights - fewer.weights, stored.layers[79] + stored.output);
-        assert_eq!(fewer.cache, needs.cache / 80 * 79);
-    }
-
-    /// The number after an option that is named.
-    fn named(why: &str, option: &str) -> Option<usize> {
-        why.split(option).nth(1)?.split_whitespace().next()?.parse().ok()
-    }
-
-    #[test]
-    fn what_does_not_fit_is_told_what_would() {
-        let config = llama_70b(100_000);
-        let stored = stored(&config, 4.5);
-        let free = 48 << 30;
-        let why = Needs::within(&config, &stored, 80, free).unwrap_err();
-        let with = |context, layers| Needs::new(&llama_70b(context), &stored, layers).total();
-        let context = named(&why, "--context ").unwrap();
-        assert!(with(context, 80) <= free && with(context + 1, 80) > free, "{why}");
-        let layers = named(&why, "--gpu-layers ").unwrap();
-        assert!(with(100_000, layers) <= free && with(100_000, layers + 1) > free, "{why}");
-        for part in ["36.0 of weights", "30.5 of cache for 100000 tokens", "48.0 GiB are free"] {
-            assert!(why.contains(part), "{why}");
-        }
-        // No context makes the weights fit.
-        let why = Needs::within(&llama_70b(4096), &stored, 80, 8 << 30).unwrap_err();
-        assert_eq!((named(&why, "--context "), named(&why, "--gpu-layers ")), (None, Some(17)));
-        let why = Needs::within(&llama_70b(4096), &stored, 80, 1 << 20).unwrap_err();
-        assert!(why.ends_with("use --device cpu or a smaller model"), "{why}");
-        let why = Needs::within(&llama_70b(4096), &stored, 20, 8 << 30).unwrap_err();
-        assert!(why.starts_with("the model's first 20 layers need 9."), "{why}");
-    }
-}
+mod tests;

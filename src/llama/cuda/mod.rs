@@ -1,6 +1,6 @@
 //! The forward pass on an NVIDIA GPU, at the speed of its memory.
 //!
-//! Weights stay in the bits of the file; activations and the cache are f16. Passes
+//! Weights stay in the bits of the file; activations are f16, the cache f16 or q8_0. Passes
 //! are graphs of launches over static buffers: of up to 16 tokens, whose rows do not
 //! depend on the tokens processed with them, bit for bit, and of up to 512 for long
 //! prompts, whose rows do not depend on them either but differ from the others' in
@@ -33,11 +33,12 @@ use self::kernels::{FATBIN, HEAD_DIMS, Width};
 use self::memory::{STATE, Sizes};
 use self::plan::{Addresses, Plan};
 use self::weights::Loader;
-use super::{Gguf, LlamaConfig, ModelError};
+use super::{CacheType, Gguf, LlamaConfig, ModelError};
 
 /// A Llama on a GPU.
 pub struct Cuda {
     config: LlamaConfig,
+    cache: CacheType,
     embedding: QTensor,
     length: usize,
     at: Addresses,
@@ -62,7 +63,8 @@ pub struct Cuda {
 
 impl Cuda {
     /// Loads a model onto a GPU. `context` may be less than the file's, to save
-    /// memory; `tell` hears how many layers are there.
+    /// memory, and so may `cache`, which is f16 where nothing is said; `tell` hears
+    /// how many layers are there.
     ///
     /// # Errors
     /// There is no such GPU, the model is of a shape or format that the kernels
@@ -70,37 +72,29 @@ impl Cuda {
     pub fn open(
         gguf: &Gguf,
         context: Option<usize>,
+        cache: Option<CacheType>,
         ordinal: usize,
         tell: &mut dyn FnMut(usize),
     ) -> Result<Self> {
-        Self::part(gguf, context, usize::MAX, ordinal, tell)
+        Self::part(gguf, (context, cache), usize::MAX, ordinal, tell)
     }
 
     /// Loads the first `layers` layers, with the output matrix if that is all.
     fn part(
         gguf: &Gguf,
-        context: Option<usize>,
+        asked: (Option<usize>, Option<CacheType>),
         layers: usize,
         ordinal: usize,
         tell: &mut dyn FnMut(usize),
     ) -> Result<Self> {
-        let mut config = LlamaConfig::from_gguf(gguf)?;
-        config.context = context.unwrap_or(config.context).clamp(1, config.context);
-        let embedding = gguf.tensor("token_embd.weight", &[config.vocab, config.dim])?;
-        let factors = if config.rope.factors {
-            let factors = gguf.tensor("rope_freqs.weight", &[config.rope.dims / 2])?;
-            let factors = factors.dequantize(&Host::Cpu).and_then(|factors| factors.to_vec1());
-            Some(factors.map_err(ModelError::from)?)
-        } else {
-            None
-        };
         let mut kernels = Sha256::new();
         kernels.update(FATBIN);
         let identity = gguf.identity();
-        let mut engine = Self::load(gguf, config, layers, embedding, factors, ordinal, tell)?;
+        let (config, cache) = in_force(gguf, asked)?;
+        let mut engine = Self::load(gguf, config, cache, layers, ordinal, tell)?;
         let Device { name, capability, .. } = &engine.device;
         engine.fingerprint = Some(format!(
-            "cuda {:x?}, cache f16, {} layers, on {name} {capability:?}, of {identity:x?}",
+            "cuda {:x?}, cache {cache}, {} layers, on {name} {capability:?}, of {identity:x?}",
             kernels.finalize(),
             engine.config.layers
         ));
@@ -110,16 +104,22 @@ impl Cuda {
     fn load(
         gguf: &Gguf,
         mut config: LlamaConfig,
+        cache: CacheType,
         layers: usize,
-        embedding: QTensor,
-        factors: Option<Vec<f32>>,
         ordinal: usize,
         tell: &mut dyn FnMut(usize),
     ) -> Result<Self> {
-        supported(&config)?;
+        let embedding = gguf.tensor("token_embd.weight", &[config.vocab, config.dim])?;
+        let factors = if config.rope.factors {
+            let factors = gguf.tensor("rope_freqs.weight", &[config.rope.dims / 2])?;
+            let factors = factors.dequantize(&Host::Cpu).and_then(|factors| factors.to_vec1());
+            Some(factors.map_err(ModelError::from)?)
+        } else {
+            None
+        };
         let stored = weights::stored(gguf, &config)?;
         let mut device = Device::open(ordinal)?;
-        let needs = Needs::within(&config, &stored, layers, device.memory()?.0);
+        let needs = Needs::within(&config, cache, &stored, layers, device.memory()?.0);
         let needs = needs.map_err(anyhow::Error::msg)?;
         let whole = layers >= config.layers;
         config.layers = layers.min(config.layers);
@@ -127,11 +127,11 @@ impl Cuda {
         let weights = loader.load(&config, whole, tell)?;
         let mut buffers = std::mem::take(&mut loader.buffers);
         drop(loader);
-        let at = addresses(&device, &config, &mut buffers)?;
+        let at = addresses(&device, &config, cache, &mut buffers)?;
         let (cos, sin) = config.rope.turns(factors.as_deref(), 0, config.context);
         let turns: Vec<[f32; 2]> = cos.into_iter().zip(sin).map(|(c, s)| [c, s]).collect();
         device.write(at.turns, &turns)?;
-        let plan = |width| Plan { config: &config, weights: &weights, at: &at, width };
+        let plan = |width| Plan { config: &config, cache, weights: &weights, at: &at, width };
         let [eight, sixteen, wide] = [Width::Eight, Width::Sixteen, Width::Wide].map(plan);
         let layers = [
             device.record(&eight.layers())?,
@@ -140,10 +140,11 @@ impl Cuda {
         ];
         let logits = [device.record(&eight.logits())?, device.record(&sixteen.logits())?];
         let choosing = device.record(&[eight.choose()])?;
-        let input = device.pinned(Sizes::new(&config).input)?;
-        let ask = device.pinned(Sizes::new(&config).ask)?;
+        let input = device.pinned(Sizes::new(&config, cache).input)?;
+        let ask = device.pinned(Sizes::new(&config, cache).ask)?;
         Ok(Self {
             config,
+            cache,
             embedding,
             length: 0,
             at,
@@ -191,16 +192,37 @@ impl Drop for Cuda {
     }
 }
 
-/// What a whole model needs, wherever there is a GPU; `context` as for `open`.
+/// What a whole model needs, wherever there is a GPU; `context` and `cache` as for
+/// `open`.
 ///
 /// # Errors
 /// It is of a shape or a format that the kernels do not have: what to do.
-pub fn needs(gguf: &Gguf, context: Option<usize>) -> Result<Needs> {
+pub fn needs(gguf: &Gguf, context: Option<usize>, cache: Option<CacheType>) -> Result<Needs> {
+    let (config, cache) = in_force(gguf, (context, cache))?;
+    let stored = weights::stored(gguf, &config)?;
+    Ok(Needs::new(&config, cache, &stored, config.layers))
+}
+
+/// A model's constants with the context that is asked for, and the type of the
+/// cache.
+///
+/// # Errors
+/// The kernels are not compiled for this shape or this type.
+fn in_force(
+    gguf: &Gguf,
+    (context, cache): (Option<usize>, Option<CacheType>),
+) -> Result<(LlamaConfig, CacheType), ModelError> {
     let mut config = LlamaConfig::from_gguf(gguf)?;
     config.context = context.unwrap_or(config.context).clamp(1, config.context);
     supported(&config)?;
-    let stored = weights::stored(gguf, &config)?;
-    Ok(Needs::new(&config, &stored, config.layers))
+    match cache.unwrap_or(CacheType::F16) {
+        CacheType::F32 => Err(ModelError::Unsupported(
+            "the GPU engine keeps keys and values in f16 or q8_0, not in f32: use --cache-type f16, \
+             or --device cpu"
+                .into(),
+        )),
+        kind => Ok((config, kind)),
+    }
 }
 
 /// # Errors
@@ -220,9 +242,10 @@ fn supported(config: &LlamaConfig) -> Result<(), ModelError> {
 fn addresses(
     device: &Device,
     config: &LlamaConfig,
+    cache: CacheType,
     buffers: &mut Vec<Buffer>,
 ) -> Result<Addresses> {
-    let sizes = Sizes::new(config);
+    let sizes = Sizes::new(config, cache);
     let mut take = |bytes: usize| -> Result<u64> {
         let buffer = device.zeroed(bytes).context("buffers of a pass")?;
         let at = buffer.at;
@@ -238,8 +261,9 @@ fn addresses(
         mixed: take(sizes.mixed)?,
         inner: take(sizes.inner)?,
         queries: take(sizes.queries)?,
-        keys: take(memory::cache(config))?,
-        values: take(memory::cache(config))?,
+        fresh: if sizes.fresh > 0 { take(sizes.fresh)? } else { 0 },
+        keys: take(memory::cache(config, cache))?,
+        values: take(memory::cache(config, cache))?,
         sums: take(sizes.sums)?,
         tops: take(sizes.tops)?,
         turns: take(sizes.turns)?,

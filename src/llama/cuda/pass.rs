@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device as Host, Tensor};
 
 use super::kernels::{MOST_COLUMNS, NARROW, WIDE_FROM, Width};
-use super::memory::STATE;
+use super::memory::{STATE, layer_cache, row};
 use super::{Cuda, Needs};
 use crate::chat::Cancel;
 use crate::llama::{CacheRows, Choice, Forward, LlamaConfig, Memory, NO_ROW, Rows, Want};
@@ -121,13 +121,24 @@ impl Cuda {
         Ok(self.embedding.embedding(&ids)?.flatten_all()?.to_vec1()?)
     }
 
-    /// Where each layer's and head's cached rows begin, keys before values.
-    fn cached(&self) -> impl Iterator<Item = u64> + use<> {
-        let LlamaConfig { layers, kv_heads, head_dim, context, .. } = self.config;
-        let head = (context * head_dim * 2) as u64;
-        [self.at.keys, self.at.values]
-            .into_iter()
-            .flat_map(move |at| (0..(layers * kv_heads) as u64).map(move |i| at + i * head))
+    /// Where each layer's and head's cached rows begin, and the bytes of one of them:
+    /// keys before values, quants before scales.
+    fn cached(&self) -> Vec<(u64, usize)> {
+        let LlamaConfig { layers, kv_heads, context, .. } = self.config;
+        let layer = layer_cache(&self.config, self.cache);
+        let mut places = Vec::new();
+        for at in [self.at.keys, self.at.values] {
+            for i in 0..layers {
+                let mut at = at + (i * layer) as u64;
+                for row in row(&self.config, self.cache) {
+                    for _ in 0..kv_heads {
+                        places.push((at, row));
+                        at += (context * row) as u64;
+                    }
+                }
+            }
+        }
+        places
     }
 }
 
@@ -197,32 +208,33 @@ impl Forward for Cuda {
     fn export(&self, len: usize) -> Result<CacheRows> {
         ensure!(len <= self.length, "{len} of {} tokens cannot be exported", self.length);
         self.device.bind()?;
-        let row = len * self.config.head_dim * 2;
-        let places: Vec<u64> = self.cached().collect();
-        let mut bytes = vec![0u8; places.len() * row];
-        if row > 0 {
-            for (at, bytes) in places.into_iter().zip(bytes.chunks_exact_mut(row)) {
-                self.device.read(bytes, at)?;
-            }
+        let places = self.cached();
+        let mut bytes = vec![0u8; len * places.iter().map(|(_, row)| row).sum::<usize>()];
+        let mut unread = &mut bytes[..];
+        for (at, row) in places.into_iter().filter(|_| len > 0) {
+            let (here, rest) = unread.split_at_mut(len * row);
+            self.device.read(here, at)?;
+            unread = rest;
         }
         Ok(CacheRows { tokens: len, bytes })
     }
 
     fn import(&mut self, rows: &CacheRows) -> Result<()> {
         self.device.bind()?;
-        let places: Vec<u64> = self.cached().collect();
-        let row = rows.tokens.saturating_mul(self.config.head_dim * 2);
-        let fits = rows.tokens <= self.config.context && rows.bytes.len() == places.len() * row;
-        ensure!(fits, "{} exported tokens do not fit this cache", rows.tokens);
+        let (places, n) = (self.cached(), rows.tokens);
+        let token: usize = places.iter().map(|(_, row)| row).sum();
+        let fits = n <= self.config.context && rows.bytes.len() == n * token;
+        ensure!(fits, "{n} exported tokens do not fit this cache");
         // A pass that was cancelled may still be under way.
         self.device.synchronize(self.device.stream)?;
         self.length = 0;
-        if row > 0 {
-            for (at, bytes) in places.into_iter().zip(rows.bytes.chunks_exact(row)) {
-                self.device.write(at, bytes)?;
-            }
+        let mut unwritten = &rows.bytes[..];
+        for (at, row) in places.into_iter().filter(|_| n > 0) {
+            let (here, rest) = unwritten.split_at(n * row);
+            self.device.write(at, here)?;
+            unwritten = rest;
         }
-        self.length = rows.tokens;
+        self.length = n;
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! Which kernels a pass launches, with what: plain data, made once.
 
-use super::kernels::{NARROW, Role, SPLIT, WIDE_COLUMNS, Width};
+mod attention;
+
+use super::kernels::{MOST_COLUMNS, NARROW, Role, WIDE_COLUMNS, Width};
 use super::layout::{COLUMNS, Format, ROWS};
-use super::memory::{layer_cache, pieces};
-use crate::llama::LlamaConfig;
+use crate::llama::{CacheType, LlamaConfig};
 
 /// One launch. Arguments are structures as the kernel declares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +90,8 @@ pub(super) struct Addresses {
     pub(super) mixed: u64,
     pub(super) inner: u64,
     pub(super) queries: u64,
+    /// New keys and values before they are quantized, in a cache in q8_0.
+    pub(super) fresh: u64,
     pub(super) keys: u64,
     pub(super) values: u64,
     pub(super) sums: u64,
@@ -103,6 +106,7 @@ pub(super) struct Addresses {
 /// Makes the launches of passes of this width.
 pub(super) struct Plan<'a> {
     pub(super) config: &'a LlamaConfig,
+    pub(super) cache: CacheType,
     pub(super) weights: &'a Weights,
     pub(super) at: &'a Addresses,
     pub(super) width: Width,
@@ -132,6 +136,7 @@ impl Plan<'_> {
                     arguments,
                 ));
             }
+            all.extend(self.quantize(i));
             all.extend(self.attention(i));
             let width = self.config.heads * self.config.head_dim;
             let to = vec![self.residual(layer.ffn_norm)];
@@ -222,15 +227,14 @@ impl Plan<'_> {
             .words()
     }
 
-    /// The layer's part of the cache.
-    fn cache(&self, layer: usize) -> (u64, u64) {
-        let offset = (layer * layer_cache(self.config)) as u64;
-        (self.at.keys + offset, self.at.values + offset)
-    }
-
+    /// Keys and values go to the cache, or to where they are quantized from. There
+    /// they lie by position too, which begins anew after the columns of a pass.
     fn heads(&self, layer: usize, first: usize) -> Vec<u64> {
-        let (keys, values) = self.cache(layer);
         let LlamaConfig { heads, kv_heads, head_dim, context, .. } = *self.config;
+        let ((keys, values), positions) = match self.cache {
+            CacheType::Q8_0 => (self.fresh(), MOST_COLUMNS),
+            _ => (self.cache(layer), context),
+        };
         Structure::default()
             .pointers([self.at.queries, keys, values])
             .pointer(self.at.turns)
@@ -239,51 +243,8 @@ impl Plan<'_> {
             .int(kv_heads)
             .int(head_dim)
             .int(self.config.rope.dims / 2)
-            .int(context)
+            .int(positions)
             .words()
-    }
-
-    fn attention(&self, layer: usize) -> Vec<Launch> {
-        let (keys, values) = self.cache(layer);
-        let LlamaConfig { heads, kv_heads, head_dim, context, .. } = *self.config;
-        let pieces = pieces(self.config);
-        let attention = Structure::default()
-            .pointers([self.at.queries, keys, values])
-            .pointers([self.at.sums, self.at.tops, self.at.state])
-            .int(heads)
-            .int(kv_heads)
-            .int(context)
-            .int(pieces)
-            .float(1.0 / (head_dim as f32).sqrt())
-            .words();
-        let x = Structure::default().pointer(self.at.mixed).words();
-        let chunks = Structure::default().int((heads * head_dim).div_ceil(COLUMNS)).words();
-        // Keys and values in f16, rows padded against bank conflicts.
-        let shared = count(2 * SPLIT * (head_dim + 8) * 2);
-        if self.width == Width::Wide {
-            return vec![Launch {
-                kernel: format!("attend_wide_{head_dim}"),
-                grid: (count(self.width.columns() / WIDE_COLUMNS.1), count(heads)),
-                threads: 128,
-                shared,
-                arguments: vec![attention, x, chunks],
-            }];
-        }
-        let attend = Launch {
-            kernel: format!("attend_{head_dim}"),
-            grid: (count(pieces), count(kv_heads)),
-            threads: 128,
-            shared,
-            arguments: vec![attention.clone()],
-        };
-        let join = Launch {
-            kernel: format!("join_{head_dim}"),
-            grid: (count(heads), count(self.width.columns())),
-            threads: count(head_dim),
-            shared: 0,
-            arguments: vec![attention, x, chunks],
-        };
-        vec![attend, join]
     }
 }
 

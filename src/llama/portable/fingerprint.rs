@@ -5,15 +5,15 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use crate::llama::Gguf;
-use crate::llama::cache::CacheType;
 use crate::llama::linear::Precision;
 
 /// The sources that decide what the cache holds, so that rows computed by
 /// other sources are never taken for these.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     include_str!("../attention.rs"),
     include_str!("../blocks.rs"),
     include_str!("../cache.rs"),
+    include_str!("../cache/kind.rs"),
     include_str!("../cache/panels.rs"),
     include_str!("../lanes.rs"),
     include_str!("../lanes/dots.rs"),
@@ -30,13 +30,9 @@ const SOURCES: [&str; 17] = [
     include_str!("layer.rs"),
 ];
 
-/// All that decides what the cache of these layers holds besides the tokens.
-pub(super) fn fingerprint(
-    gguf: &Gguf,
-    precision: Precision,
-    kind: CacheType,
-    layers: Range<usize>,
-) -> String {
+/// All that decides what the cache of these layers holds besides the tokens and
+/// the type of the cache.
+pub(super) fn identity(gguf: &Gguf, precision: Precision, layers: Range<usize>) -> String {
     // The vector instructions decide the order of additions.
     #[cfg(target_arch = "x86_64")]
     let processor = [
@@ -51,8 +47,8 @@ pub(super) fn fingerprint(
     SOURCES.iter().for_each(|source| sources.update(source));
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        "portable {version} {:x?}, cache {kind:?}, weights {precision:?}, layers {layers:?}, on \
-         {processor:?}, of {:x?}",
+        "portable {version} {:x?}, weights {precision:?}, layers {layers:?}, on {processor:?}, of \
+         {:x?}",
         sources.finalize(),
         gguf.identity()
     )

@@ -20,7 +20,7 @@ impl Front for Portable {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        Some(self.fingerprint.clone())
+        Some(self.described())
     }
 
     fn export(&self, len: usize) -> Result<CacheRows> {

@@ -34,10 +34,20 @@ fn weights() -> Weights {
     }
 }
 
+/// With a cache in f16.
+fn planned<'a>(
+    config: &'a LlamaConfig,
+    weights: &'a Weights,
+    at: &'a Addresses,
+    width: Width,
+) -> Plan<'a> {
+    Plan { config, cache: CacheType::F16, weights, at, width }
+}
+
 #[test]
 fn a_pass_is_six_launches_a_layer_and_one_for_each_other_format() {
     let (config, weights, at) = (config(), weights(), Addresses::default());
-    let plan = Plan { config: &config, weights: &weights, at: &at, width: Width::of(3) };
+    let plan = planned(&config, &weights, &at, Width::of(3));
     let names: Vec<String> = plan.layers().into_iter().map(|launch| launch.kernel).collect();
     let layer = [
         "heads_Q4_K_8",
@@ -56,7 +66,7 @@ fn a_pass_is_six_launches_a_layer_and_one_for_each_other_format() {
 #[test]
 fn each_norm_prepares_the_product_that_follows() {
     let (config, weights, at) = (config(), weights(), Addresses::default());
-    let plan = Plan { config: &config, weights: &weights, at: &at, width: Width::of(1) };
+    let plan = planned(&config, &weights, &at, Width::of(1));
     // The second field of a residual is the weight of the norm after it.
     let launches = plan.layers();
     let norms = launches.iter().filter_map(|launch| match launch.kernel.as_str() {
@@ -76,7 +86,7 @@ fn structures_are_laid_out_as_c_does() {
 #[test]
 fn a_wide_pass_has_one_launch_for_attention() {
     let (config, weights, at) = (config(), weights(), Addresses::default());
-    let plan = Plan { config: &config, weights: &weights, at: &at, width: Width::of(300) };
+    let plan = planned(&config, &weights, &at, Width::of(300));
     let names: Vec<String> = plan.layers().into_iter().map(|launch| launch.kernel).collect();
     let layer = [
         "heads_Q4_K_wide",
@@ -93,7 +103,7 @@ fn a_wide_pass_has_one_launch_for_attention() {
 fn blocks_cover_every_row_once() {
     let (config, weights, at) = (config(), weights(), Addresses::default());
     for width in [Width::Eight, Width::Sixteen, Width::Wide] {
-        let plan = Plan { config: &config, weights: &weights, at: &at, width };
+        let plan = planned(&config, &weights, &at, width);
         for launch in plan.layers() {
             let rows = match launch.kernel.rsplit_once('_').map_or("", |(name, _)| name) {
                 "inner_Q4_K" => 2752,
@@ -107,6 +117,41 @@ fn blocks_cover_every_row_once() {
                 _ => (rows / 32, 1),
             };
             assert_eq!(launch.grid, expected, "{}", launch.kernel);
+        }
+    }
+}
+
+#[test]
+fn a_cache_in_q8_0_is_quantized_into_before_it_is_read() {
+    let (config, weights) = (config(), weights());
+    let at = Addresses { fresh: 1 << 20, keys: 1 << 30, values: 2 << 30, ..Addresses::default() };
+    for (width, attention) in [
+        (Width::Eight, &["attend_64_q8_0", "join_64"][..]),
+        (Width::Sixteen, &["attend_64_q8_0", "join_64"]),
+        (Width::Wide, &["attend_wide_64_q8_0"]),
+    ] {
+        let plan = planned(&config, &weights, &at, width);
+        let f16 = plan.layers().len();
+        let launches = Plan { cache: CacheType::Q8_0, ..plan }.layers();
+        assert_eq!(launches.len(), f16 + 2);
+        let found = |layer: usize| {
+            let start = 1 + layer * (launches.len() - 1) / 2;
+            &launches[start..start + 3 + attention.len()]
+        };
+        for layer in 0..2 {
+            let [heads, _, quantize, rest @ ..] = found(layer) else { panic!("too few") };
+            let names: Vec<_> = rest.iter().map(|launch| launch.kernel.as_str()).collect();
+            assert_eq!((quantize.kernel.as_str(), &names[..]), ("quantize_cache", attention));
+            assert_eq!((quantize.grid, quantize.threads), ((2, count(width.columns())), 128));
+            // Written beside the cache, by position within a pass's columns.
+            let fresh = [1 << 20, (1 << 20) + 2 * 512 * 64 * 2];
+            assert_eq!(heads.arguments[2][1..3], fresh);
+            assert_eq!(heads.arguments[2].last(), Some(&(32 | 512 << 32)));
+            // 1,000 positions of 2 heads: 64 quants and 2 scales each.
+            let offset = (layer * 2 * 1000 * (64 + 4)) as u64;
+            let cache = [(1 << 30) + offset, (2 << 30) + offset];
+            assert_eq!(quantize.arguments[0][..4], [&fresh[..], &cache].concat());
+            assert_eq!(rest[0].arguments[0][1..3], cache);
         }
     }
 }
