@@ -43,7 +43,8 @@ impl Session {
     }
 
     /// Tells how many tokens of what is to be processed, from the first, are
-    /// the system part. 0, as it is at first, leaves snapshots alone.
+    /// the system part: a piece ends where it does, so that a snapshot can hold
+    /// it whole. 0, as it is at first, leaves snapshots alone.
     pub fn set_system(&mut self, tokens: usize) {
         self.system = tokens;
     }
@@ -81,10 +82,11 @@ impl Session {
         let chunk = self.engine.chunk().max(1);
         while self.ids.len() < text.len() {
             let start = self.ids.len();
-            // Chunks end at multiples of their size, however many are kept;
-            // the few tokens since the last pass are not parted.
+            // Pieces end at multiples of their size, however many are kept, and
+            // with the system part; the few tokens since the last are not parted.
             let few = start > 0 && text.len() - start <= chunk.min(FEW);
             let end = if few { text.len() } else { (start / chunk + 1) * chunk }.min(text.len());
+            let end = if start < self.system { end.min(self.system) } else { end };
             let done = if end == text.len() {
                 let tokens = [&text[start..], guess].concat();
                 self.pass(&tokens, 1 + guess.len(), cancel)?
@@ -144,11 +146,9 @@ impl Session {
         self.engine.export(length)
     }
 
-    /// The part of a prompt's first `length` tokens that is processed in the
-    /// same pieces whatever follows it: only whole chunks.
-    pub fn whole_chunks(&self, length: usize) -> usize {
-        let chunk = self.engine.chunk().max(1);
-        length / chunk * chunk
+    /// A piece ends after the first `length` tokens of every prompt.
+    pub fn parts_at(&self, length: usize) -> bool {
+        length.is_multiple_of(self.engine.chunk().max(1))
     }
 
     /// The engine's fingerprint.

@@ -1,8 +1,8 @@
 //! The cache of a prompt's system part, kept between processes: a new one need
 //! not process again what every prompt begins with.
 //!
-//! A snapshot is of whole chunks, so that with and without it the same tokens
-//! are processed in the same pieces and every logit is the same, bit for bit.
+//! A piece that is processed ends with the system part, so that with and without
+//! a snapshot pieces are the same, and every logit is the same, bit for bit.
 //! Whatever goes wrong with a snapshot is no error: the tokens are processed.
 //! That one could not be written is worth a notice.
 
@@ -52,14 +52,14 @@ impl Snapshots {
         system: usize,
     ) -> Option<Missing> {
         let same = session.ids().iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        // What is held up to the middle of a chunk would go on from there: in
+        // What is held up to the middle of a piece would go on from there: in
         // other pieces than those of a snapshot.
-        if same != session.whole_chunks(same) {
+        if !session.parts_at(same) {
             return None;
         }
         // The row after the last token is not in a snapshot, so one is left to process.
-        let length = session.whole_chunks(system.min(prompt.len().saturating_sub(1)));
-        if length == 0 || same >= length {
+        let length = system;
+        if length == 0 || same >= length || prompt.len() <= length {
             return None;
         }
         let key = key(&session.fingerprint()?, &prompt[..length]);

@@ -183,9 +183,8 @@ impl Llm for Local {
             true => Some(self.forms()?.form(request.form, request.max_new_tokens)?),
             false => None,
         };
-        if self.switches.cache {
-            self.session.set_system(system);
-        } else {
+        self.session.set_system(system);
+        if !self.switches.cache {
             self.session.keep(0);
         }
         let followed = self.recording.as_mut().map(Recording::next).transpose()?;
