@@ -181,26 +181,25 @@ __device__ inline void logits(const Product& p, const Norm& norm, const Logits& 
 #define NARROW SHARED(2)
 // Two of these do not have the registers to share a multiprocessor.
 #define ALONE extern "C" __global__ __launch_bounds__(WARPS * 32) void
-#define KERNELS(F, NC, HEADS, INNER)                                                            \
+#define KERNELS(F, NC, HEADS)                                                                   \
     SHARED(HEADS) heads_##F##_##NC(Product p, Norm n, Heads to) { heads<F, NC / 8>(p, n, to); } \
     NARROW residual_##F##_##NC(Product p, Residual to) { residual<F, NC / 8>(p, to); }          \
-    SHARED(INNER) inner_##F##_##NC(Product p, Norm n, Inner to) { inner<F, NC / 8>(p, n, to); } \
+    NARROW inner_##F##_##NC(Product p, Norm n, Inner to) { inner<F, NC / 8>(p, n, to); }        \
     ALONE logits_##F##_##NC(Product p, Norm n, Logits to) { logits<F, NC / 8>(p, n, to); }
 #define WIDELY extern "C" __global__ __launch_bounds__(WIDE_WARPS * 32, 2) void
-#define FORMAT(F, HEADS, INNER)                                                       \
-    KERNELS(F, 8, HEADS, INNER)                                                       \
-    KERNELS(F, 16, 2, 2)                                                              \
+#define FORMAT(F, HEADS)                                                              \
+    KERNELS(F, 8, HEADS)                                                              \
+    KERNELS(F, 16, 2)                                                                 \
     WIDELY heads_##F##_wide(Product p, Norm n, Heads to) { heads_wide<F>(p, n, to); } \
     WIDELY residual_##F##_wide(Product p, Residual to) { residual_wide<F>(p, to); }   \
     WIDELY inner_##F##_wide(Product p, Norm n, Inner to) { inner_wide<F>(p, n, to); }
-// Blocks that share a multiprocessor for up to 8 columns: a third is worth more than
-// registers where it makes one wave of two, as for the 320 blocks of Llama-2-70B's
-// queries, keys and values, or evens out many. See the variants in README.md.
-FORMAT(Q4_0, 3, 3)
-FORMAT(Q4_K, 3, 3)
-FORMAT(Q5_K, 3, 3)
-FORMAT(Q6_K, 2, 2)
-FORMAT(Q8_0, 3, 2)
+// Blocks of `heads` that share a multiprocessor for up to 8 columns: the 320 of
+// Llama-2-70B run at once if three do, which is worth more than registers but in Q6_K.
+FORMAT(Q4_0, 3)
+FORMAT(Q4_K, 3)
+FORMAT(Q5_K, 3)
+FORMAT(Q6_K, 2)
+FORMAT(Q8_0, 3)
 
 #define ATTENTION(NAME, D, CACHE)                                                                  \
     extern "C" __global__ __launch_bounds__(128) void attend_##NAME(Attention p) {                 \

@@ -297,3 +297,21 @@ fn replies_are_the_same_and_the_system_part_is_not_processed_again() {
     assert!(held >= 256);
     assert_eq!(reused, [0, 0, held, 0, held, held]);
 }
+
+#[test]
+fn the_system_part_alone_is_kept_and_restored_ahead_of_a_question() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids = prompt(1, 600);
+    let (expected, _) = rows(session(&tiny(), Precision::Float), None, &ids);
+    for kept in [0, SYSTEM] {
+        let mut session =
+            session(&tiny(), Precision::Float).with_snapshots(snapshots(folder.path()));
+        session.set_system(SYSTEM);
+        assert!(session.prepare(&ids[..SYSTEM], &Cancel::new()).unwrap());
+        assert_eq!(session.passes() == 0, kept == SYSTEM);
+        assert_eq!(session.notice(), None);
+        assert_eq!(files(folder.path()).len(), 1);
+        let (found, held) = rows(session, None, &ids);
+        assert!(held == SYSTEM && found == expected);
+    }
+}

@@ -59,10 +59,30 @@ impl Session {
     /// # Errors
     /// The engine's; the cache then holds a beginning of `text`, too.
     pub fn fill(&mut self, text: &[u32], guess: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
+        self.hold(text, Some(guess), cancel)
+    }
+
+    /// Makes the cache hold exactly `text`, as `fill` does; there may be no row
+    /// for the token after it. False if `cancel` was set.
+    ///
+    /// # Errors
+    /// As of `fill`.
+    pub fn prepare(&mut self, text: &[u32], cancel: &Cancel) -> Result<bool> {
+        Ok(self.hold(text, None, cancel)?.is_some())
+    }
+
+    fn hold(
+        &mut self,
+        text: &[u32],
+        guess: Option<&[u32]>,
+        cancel: &Cancel,
+    ) -> Result<Option<usize>> {
         let Some(mut snapshots) = self.snapshots.take() else {
             return self.process(text, guess, cancel);
         };
-        let missing = snapshots.restore(self, text, self.system);
+        // The row after its last token is not in a snapshot.
+        let least = text.len().saturating_sub(usize::from(guess.is_some()));
+        let missing = snapshots.restore(self, &text[..least], self.system);
         let kept = self.process(text, guess, cancel);
         if let Some(missing) = missing {
             snapshots.save(self, &missing, text);
@@ -71,14 +91,21 @@ impl Session {
         kept
     }
 
-    fn process(&mut self, text: &[u32], guess: &[u32], cancel: &Cancel) -> Result<Option<usize>> {
+    fn process(
+        &mut self,
+        text: &[u32],
+        guess: Option<&[u32]>,
+        cancel: &Cancel,
+    ) -> Result<Option<usize>> {
         ensure!(!text.is_empty(), "a prompt without tokens cannot be continued");
         let mut kept = self.ids.iter().zip(text).take_while(|(a, b)| a == b).count();
-        if kept == text.len() && (!guess.is_empty() || !self.has_row(kept)) {
+        let wanted = guess.is_some_and(|guess| !guess.is_empty() || !self.has_row(kept));
+        if kept == text.len() && wanted {
             // The row after the last token is needed, and is not here.
             kept -= 1;
         }
         self.keep(kept);
+        let guess = guess.unwrap_or_default();
         let chunk = self.engine.chunk().max(1);
         while self.ids.len() < text.len() {
             let start = self.ids.len();

@@ -57,9 +57,8 @@ impl Snapshots {
         if !session.parts_at(same) {
             return None;
         }
-        // The row after the last token is not in a snapshot, so one is left to process.
         let length = system;
-        if length == 0 || same >= length || prompt.len() <= length {
+        if length == 0 || same >= length || prompt.len() < length {
             return None;
         }
         let key = key(&session.fingerprint()?, &prompt[..length]);

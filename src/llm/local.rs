@@ -203,7 +203,7 @@ impl Llm for Local {
         self.fits(ids.len())?;
         if !ids.is_empty() && self.switches.cache {
             self.session.set_system(system);
-            self.session.fill(&ids, &[], cancel)?;
+            self.session.prepare(&ids, cancel)?;
         }
         Ok(())
     }
