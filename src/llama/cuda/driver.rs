@@ -124,9 +124,9 @@ impl Device {
     pub(super) fn zeroed(&self, bytes: usize) -> Result<Buffer> {
         let buffer = self.allocate(bytes)?;
         // SAFETY: just allocated with this size.
-        unsafe { result::memset_d8_sync(buffer.at, 0, bytes)? };
-        // Streams of our own do not wait for it by themselves.
-        result::ctx::synchronize()?;
+        unsafe { result::memset_d8_async(buffer.at, 0, bytes, self.stream.0)? };
+        // Not of the whole context: another engine may be recording on it.
+        self.synchronize(self.stream)?;
         Ok(buffer)
     }
 
@@ -152,16 +152,16 @@ impl Device {
     /// Copies to device memory and waits.
     pub(super) fn write<T: Copy>(&self, to: u64, from: &[T]) -> Result<()> {
         // SAFETY: the caller's address is valid for as many bytes.
-        unsafe { result::memcpy_htod_sync(to, from)? };
+        unsafe { result::memcpy_htod_async(to, from, self.stream.0)? };
         // The source may be free again before the copy has arrived.
-        Ok(result::ctx::synchronize()?)
+        self.synchronize(self.stream)
     }
 
     /// Copies from device memory, after everything on the stream.
     pub(super) fn read<T: Copy>(&self, to: &mut [T], from: u64) -> Result<()> {
-        self.synchronize(self.stream)?;
         // SAFETY: as for `write`.
-        Ok(unsafe { result::memcpy_dtoh_sync(to, from) }?)
+        unsafe { result::memcpy_dtoh_async(to, from, self.stream.0)? };
+        self.synchronize(self.stream)
     }
 
     pub(super) fn synchronize(&self, stream: Stream) -> Result<()> {
