@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the model in the box from nothing: vocabulary, conversations, training, export.
 #
-#     training/run.sh                  # a machine with a GPU: 13 million parameters, 20 minutes
+#     training/run.sh                  # a machine with a GPU: 23 million parameters, 20 minutes
 #     DEVICE=cpu training/run.sh       # two CPU cores: 5 million parameters, 2 hours
 #
 # Needs cargo and python3 with what requirements.txt names. MINUTES, OUT, WORK (a folder for
