@@ -10,21 +10,17 @@
 
 #include "check.cuh"
 
-struct Store {
-    float* y;
-    int rows, first;
-    __device__ void operator()(int m, int column, int row, float sum, bool valid) const {
-        if (valid) y[static_cast<size_t>(column) * rows + first + m * 16 + row] = sum;
-    }
-};
-
-template <class F, int NT, int MT, int RW, int W, int BLOCKS>
-__global__ __launch_bounds__(W * RW * 32, BLOCKS) void direct_kernel(const uint8_t* w,
-                                                                     const uint4* x, float* y,
-                                                                     int chunks, int columns) {
-    const int rows = RW * MT * 16;
-    Store store = {y, static_cast<int>(gridDim.x) * rows, static_cast<int>(blockIdx.x) * rows};
-    direct<F, NT, MT, RW, W>(w, x, chunks, columns, [] {}, store);
+template <class F, int NT, int MT, int RW, int W, int S, int BLOCKS, int AHEAD, bool STEP>
+__global__ __launch_bounds__(W * RW * 32, BLOCKS) void direct_kernel(const uint8_t* w, Activations x,
+                                                                     float* y, int chunks, int sets,
+                                                                     int columns) {
+    const int rows = sets * RW * MT * 16;
+    direct<F, NT, MT, RW, W, S, AHEAD, STEP>(
+        w, x, chunks, sets, columns, [] {},
+        [&](int tile, int column, int row, float sum, bool valid) {
+            if (valid) y[static_cast<size_t>(column) * rows + tile * 16 + row] = sum;
+        },
+        [](int) {});
 }
 
 // The ceiling: the same bytes, read and thrown away.
@@ -59,44 +55,56 @@ const char* NAMES[] = {"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"};
 
 std::vector<Variant> variants;
 
-// MT tiles for a warp, W warps along the columns, RW groups of rows, BLOCKS on a
-// multiprocessor as far as registers go.
-template <class F, int MT, int W, int RW, int BLOCKS> void add() {
-    char name[64];
-    snprintf(name, sizeof name, "%s mt%d w%d r%d b%d", NAMES[format_of<F>()], MT, W, RW, BLOCKS);
-    const Variant v = {name, format_of<F>(), F::BYTES, RW * MT * 16, RW * W * 32,
-                       sums_bytes(16, RW * W), direct_kernel<F, 1, MT, RW, W, BLOCKS>,
-                       direct_kernel<F, 2, MT, RW, W, BLOCKS>};
-    for (Kernel kernel : {v.eight, v.sixteen})
-        CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                   cudaFuncAttributeMaxDynamicSharedMemorySize, v.shared));
-    variants.push_back(v);
+// MT tiles for a warp, W warps along the columns with S slices each, RW groups of
+// rows, BLOCKS on a multiprocessor as far as registers go, `each` sets for a block.
+template <int MT_, int W_, int S_, int RW_, int BLOCKS_, int AHEAD_ = 0, bool STEP_ = false>
+struct Shape {
+    static constexpr int MT = MT_, W = W_, S = S_, RW = RW_, BLOCKS = BLOCKS_, AHEAD = AHEAD_;
+    static constexpr bool STEP = STEP_;
+    static std::string name() {
+        char name[64];
+        snprintf(name, sizeof name, "mt%d w%d s%d r%d b%d a%d%s", MT, W, S, RW, BLOCKS, AHEAD,
+                 STEP ? " step" : "");
+        return name;
+    }
+};
+
+template <class F, int NT, class K>
+Narrow narrow(int each) {
+    const Narrow narrow = {direct_kernel<F, NT, K::MT, K::RW, K::W, K::S, K::BLOCKS, K::AHEAD, K::STEP>,
+                           K::RW * K::MT * 16, K::RW * K::W * 32,
+                           sums_bytes(NT, K::MT, K::RW, K::W, K::S), K::BLOCKS, each};
+    CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(narrow.kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize, narrow.shared));
+    return narrow;
+}
+
+template <class F, class Few, class Many> void add(int each, int each_many) {
+    const std::string name = std::string(NAMES[format_of<F>()]) + " " + Few::name() + " e" +
+                             std::to_string(each) + " | " + Many::name() + " e" +
+                             std::to_string(each_many);
+    variants.push_back({name, format_of<F>(), F::BYTES, narrow<F, 1, Few>(each),
+                        narrow<F, 2, Many>(each_many), narrow<F, 4, Many>(each_many)});
 }
 
 void add_all() {
-    add<Q4_0, 1, 4, 2, 2>();
-    add<Q4_0, 1, 4, 2, 3>();
-    add<Q4_0, 2, 8, 1, 2>();
-    add<Q4_0, 1, 8, 1, 3>();
-    add<Q4_0, 1, 8, 1, 4>();
-    add<Q4_0, 2, 4, 2, 2>();
-    add<Q4_0, 2, 8, 2, 1>();
-    add<Q4_0, 1, 8, 2, 1>();
-    add<Q4_0, 1, 4, 4, 1>();
-    add<Q4_0, 2, 4, 1, 4>();
-    add<Q4_0, 4, 4, 2, 1>();
-    add<Q4_K, 1, 4, 2, 2>();
-    add<Q4_K, 1, 4, 2, 3>();
-    add<Q4_K, 2, 8, 1, 2>();
-    add<Q5_K, 1, 4, 2, 2>();
-    add<Q5_K, 1, 4, 2, 3>();
-    add<Q5_K, 1, 8, 2, 1>();
-    add<Q6_K, 1, 4, 2, 2>();
-    add<Q6_K, 1, 4, 2, 3>();
-    add<Q6_K, 1, 8, 2, 1>();
-    add<Q8_0, 1, 4, 2, 2>();
-    add<Q8_0, 1, 4, 2, 3>();
-    add<Q8_0, 2, 8, 1, 2>();
+    add<Q4_0, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1>>(1, 1);
+    add<Q4_0, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(2, 1);
+    add<Q4_0, Shape<2, 8, 1, 1, 2, 1>, Shape<1, 4, 2, 4, 1, 0, true>>(1, 1);
+    add<Q4_0, Shape<2, 8, 1, 1, 2, 2>, Shape<1, 4, 2, 4, 1>>(1, 1);
+    add<Q4_0, Shape<2, 8, 1, 1, 2, 3>, Shape<2, 8, 1, 2, 1, 0, true>>(1, 1);
+    add<Q4_0, Shape<1, 8, 1, 1, 4, 2>, Shape<2, 8, 1, 1, 1>>(1, 1);
+    add<Q4_0, Shape<1, 8, 1, 1, 4>, Shape<1, 8, 1, 2, 1, 0, true>>(2, 1);
+    add<Q4_0, Shape<1, 8, 1, 1, 4>, Shape<4, 4, 2, 2, 1, 0, true>>(4, 1);
+    add<Q4_0, Shape<1, 4, 1, 1, 5>, Shape<2, 2, 2, 4, 1, 0, true>>(1, 1);
+    add<Q4_0, Shape<1, 4, 1, 1, 5, 3>, Shape<2, 2, 2, 8, 1, 0, true>>(1, 1);
+    add<Q4_0, Shape<1, 4, 1, 1, 6>, Shape<2, 4, 1, 4, 1, 0, true>>(1, 1);
+    add<Q4_0, Shape<1, 16, 1, 1, 2>, Shape<2, 8, 2, 2, 1, 0, true>>(1, 1);
+    add<Q4_0, Shape<2, 16, 1, 1, 1>, Shape<2, 8, 2, 2, 1, 0, true>>(1, 0);
+    add<Q4_K, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(1, 1);
+    add<Q5_K, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(1, 1);
+    add<Q6_K, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(1, 1);
+    add<Q8_0, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(1, 1);
 }
 
 // Median milliseconds of a graph of what `work` launches.
@@ -133,6 +141,7 @@ int main(int argc, char** argv) {
     CHECK(cudaGetDeviceProperties(&properties, 0));
     printf("%s, %d multiprocessors, %.0f MB of L2\n", properties.name,
            properties.multiProcessorCount, properties.l2CacheSize / 1e6);
+    multiprocessors_ = properties.multiProcessorCount;
     CHECK(cudaStreamCreate(&stream_));
     add_all();
     if (argc == 2 && std::string(argv[1]) == "quick") variants.resize(4);
@@ -150,7 +159,9 @@ int main(int argc, char** argv) {
     CHECK(cudaMalloc(&weights_, layer_most * LAYERS));
     CHECK(cudaMalloc(&input_, static_cast<size_t>(COLUMNS) * MOST_K * 4));
     CHECK(cudaMalloc(&y_, static_cast<size_t>(COLUMNS) * MOST_ROWS * 4));
-    CHECK(cudaMalloc(&x_, static_cast<size_t>(COLUMNS) * MOST_K * 2));
+    CHECK(cudaMalloc(&x_.q, static_cast<size_t>(COLUMNS) * MOST_K * 2));
+    CHECK(cudaMalloc(&x_.d, static_cast<size_t>(COLUMNS) * MOST_K / 8));
+    CHECK(cudaMalloc(&x_.s, static_cast<size_t>(COLUMNS) * MOST_K / 8));
     std::vector<float> input(static_cast<size_t>(COLUMNS) * MOST_K);
     for (size_t i = 0; i < input.size(); i++) input[i] = hash(i) / 4294967296.0f * 2 - 1;
     CHECK(cudaMemcpy(input_, input.data(), input.size() * 4, cudaMemcpyHostToDevice));
@@ -185,7 +196,7 @@ int main(int argc, char** argv) {
     }
     printf(good ? "all variants agree with the host\n" : "WRONG RESULTS\n");
 
-    printf("\n%-26s %6s |%22s |%39s | %s\n", "one layer", "no PDL", "1 column",
+    printf("\n%-60s %6s |%22s |%39s | %s\n", "one layer", "no PDL", "1 column",
            "us at 2, 4, 8, 16 columns, 16/1", "TB/s of qkv, out, gate+up, down");
     for (const Variant& v : variants) {
         size_t bytes = 0;
@@ -202,7 +213,7 @@ int main(int argc, char** argv) {
             });
         };
         const float late = layer(1, false), one = layer(1, true);
-        printf("%-26s %6.1f | %6.1f us  %5.2f TB/s |", v.name.c_str(), late, one, bytes / one / 1e6);
+        printf("%-60s %6.1f | %6.1f us  %5.2f TB/s |", v.name.c_str(), late, one, bytes / one / 1e6);
         float time = 0;
         for (int columns : {2, 4, 8, 16}) printf(" %6.1f", time = layer(columns, true));
         printf("  x%5.3f |", time / one);

@@ -1,32 +1,55 @@
 // Products of a quantized matrix with 1 to 16 columns of activations.
 //
-// A block computes RW groups of MT tiles of 16 rows. Each group has W warps that
-// share its columns: warp w takes the chunks w, w + W, ..., and the groups read the
-// same activations at about the same time. Weights do not depend on the kernel
-// before, so their first chunks are under way before it ends. Each element of a
-// result is summed in an order that depends on W alone, neither on the columns beside
-// it nor on MT and RW: that is why a column's bits do not depend on how many there are.
+// A set of rows is RW groups of MT tiles of 16. A block takes the sets blockIdx.x,
+// blockIdx.x + gridDim.x, ... Each group has W warps that share its columns: warp w
+// takes the chunks w, w + W, ..., and the groups read the same activations at about
+// the same time. The next chunk's weights, of the next set too, are under way while
+// one is multiplied, the first ones before the kernel before ends, as they do not
+// depend on it. Each element of a result is summed in an order that depends on W alone,
+// neither on the columns beside it nor on MT and RW: that is why a column's bits do not
+// depend on how many there are.
 //
-// Quants are multiplied as they are, exact; a block of 32 columns is summed in f32 by
-// the tensor cores, what its quants are above their zero is taken off by a product
-// with a constant, and then the sum is scaled.
+// Activations are integers of 16 bits with a scale for each block of 32, as two bytes
+// with a sign: x = 256 high + low. The two are neighbouring columns of operand B, so a
+// product with 8 columns is one of 4 activations, and a block's sum is exact.
 #pragma once
 #include "chunk.cuh"
 
-// Activations are halves in the order of operand B of mma.m16n8k16:
-// `x[(tile * blocks + block) * 32 + lane]` with lane 4g + t for column 8 tile + g
-// and its elements 4t, 4t + 2, 4t + 1, 4t + 3 of the block of 32, then 16 further.
-__device__ inline size_t place(int blocks, int column, int k) {
-    const int at = k % 32;
-    const size_t block = static_cast<size_t>(column / 8) * blocks + k / 32;
-    const size_t lane = block * 32 + column % 8 * 4 + at % 16 / 4;
-    return lane * 8 + at / 16 * 4 + at % 2 * 2 + at % 4 / 2;
-}
+// Quants and scales of `(columns, k)`. `q[(tile * pairs + pair) * 32 + lane]` is in the
+// order of operand B of mma.m16n8k32, for a pair of blocks: lane 4g + t has, of column
+// 4 tile + g / 2, the high bytes or, where g is odd, the low ones of 4t..4t+3 and
+// 16+4t.. of the even block, then of the odd one. `d[(tile * pairs + pair) * 4 + t]` are
+// the scales of column 4 tile + t in both blocks; `s` those times the sums of integers.
+struct Activations {
+    uint4* q;
+    float2* d;
+    float2* s;
+};
 
-// What is too large for a half becomes the largest one, not infinity.
-__device__ inline void store(uint4* x, int blocks, int column, int k, float value) {
-    reinterpret_cast<__half*>(x)[place(blocks, column, k)] =
-        __float2half_rn(fminf(fmaxf(value, -65504.0f), 65504.0f));
+// The largest integer whose high byte, rounded so that the low one has a sign, is 127.
+constexpr float MOST = 32639.0f;
+
+// A warp quantizes a block of 32 activations, one a lane.
+__device__ inline void quantize_block(const Activations& x, int chunks, int column, int block,
+                                      float value) {
+    const int lane = threadIdx.x % 32;
+    float largest = fabsf(value);
+    for (int i = 16; i > 0; i /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, i));
+    const float d = largest / MOST;
+    const int q = d > 0.0f ? __float2int_rn(value / d) : 0;
+    const int sum = __reduce_add_sync(~0u, q);
+    const size_t pair = static_cast<size_t>(column / 4) * chunks * 4 + block / 2;
+    const size_t at = (pair * 32 + column % 4 * 8 + lane % 16 / 4) * 16 + block % 2 * 8 +
+                      lane / 16 * 4 + lane % 4;
+    int8_t* bytes = reinterpret_cast<int8_t*>(x.q) + at;
+    const int8_t low = static_cast<int8_t>(q);
+    bytes[0] = static_cast<int8_t>((q - low) / 256);
+    bytes[4 * 16] = low;
+    if (lane == 0) {
+        const size_t scale = (pair * 4 + column % 4) * 2 + block % 2;
+        reinterpret_cast<float*>(x.d)[scale] = d;
+        reinterpret_cast<float*>(x.s)[scale] = d * static_cast<float>(sum);
+    }
 }
 
 __device__ inline void wait_for_kernel_before() {
@@ -49,18 +72,27 @@ __device__ inline void stream(uint4& v, const uint8_t* from, bool there) {
                  : "l"(from), "r"(static_cast<uint32_t>(there)));
 }
 
-// d = a * b + c, for 16 rows, 8 columns and 16 terms.
-__device__ inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
-                           const float (&c)[4]) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%10,%11,%12,%13};"
-        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]),
-          "f"(c[2]), "f"(c[3]));
+// c = a * b for 16 rows, 8 columns and 32 terms.
+template <bool SIGNED>
+__device__ inline void mma_k32(int (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    if constexpr (SIGNED)
+        asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+            "{%8,%9}, {%10,%10,%10,%10};"
+            : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
+    else
+        asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+            "{%8,%9}, {%10,%10,%10,%10};"
+            : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
 }
 
-__device__ inline void mma(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    mma(sum, a, b0, b1, sum);
+// Of bytes with a sign, 16 terms.
+__device__ inline void mma_k16(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t b0) {
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%7,%7,%7,%7};"
+        : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
+        : "r"(a0), "r"(a1), "r"(b0), "r"(0));
 }
 
 // A lane's loads of a chunk, in registers, and where it has them from.
@@ -73,7 +105,7 @@ struct Registers {
 #pragma unroll
         for (int i = 0; i < F::ARRAYS; i++) from[i] = chunk + F::own(i, threadIdx.x % 32);
     }
-    __device__ void advance(int bytes) {
+    __device__ void advance(int64_t bytes) {
 #pragma unroll
         for (int i = 0; i < F::ARRAYS; i++) from[i] += bytes;
     }
@@ -85,142 +117,199 @@ struct Registers {
     }
 };
 
-// An operand A whose elements are all the same. Its four registers are loaded with
-// what the compiler cannot know to be equal, or it would copy one of them into four
-// in a row at each use.
-struct Constant {
-    uint32_t bits[4];
-    __device__ Constant(uint32_t half, int chunks, int columns)
-        : bits{half * 0x00010001 + (chunks >> 31), half * 0x00010001 + (chunks >> 30),
-               half * 0x00010001 + (columns >> 31), half * 0x00010001 + (columns >> 30)} {}
+// What a lane needs of a pair of blocks of 4 columns.
+template <class F>
+struct Columns {
+    uint4 q;
+    float2 d, s;
+    __device__ void load(const Activations& x, size_t q_at, size_t d_at) {
+        q = x.q[q_at];
+        d = x.d[d_at];
+        if (F::MINIMUM) s = x.s[d_at];
+    }
 };
 
-// Adds the products of the block 2p + e, in units of SMALLEST. Products of `constant`
-// are the columns' sums times -ZERO, or times 1 for the minimum.
+// Adds the products of the block 2p + e: a lane has rows g and g + 8 of column t.
 template <class F, int NT, int MT>
-__device__ inline void multiply(float (&acc)[MT][NT][4], const Registers<F> (&a)[MT],
-                                const uint4 (&v)[NT], const uint32_t (&constant)[4], int p,
-                                int e) {
-    float zeros[4] = {};
-    float sums[NT][F::PARTS][4];
-#pragma unroll
-    for (int t = 0; t < NT; t++) {
-        mma(sums[t][0], constant, v[t].x, v[t].y, zeros);
-        mma(sums[t][F::PARTS - 1], constant, v[t].z, v[t].w, F::PARTS == 1 ? sums[t][0] : zeros);
-        if (!F::MINIMUM && F::unit(e) > 1)
-#pragma unroll
-            for (int i = 0; i < F::PARTS * 4; i++) sums[t][i / 4][i % 4] *= F::unit(e);
-    }
+__device__ inline void multiply(float (&acc)[MT][NT][2], const Registers<F> (&a)[MT],
+                                const Columns<F> (&x)[NT], int p, int e) {
 #pragma unroll
     for (int m = 0; m < MT; m++) {
-        Fragments f;
+        uint32_t w[4];
         Scales s;
-        F::quants(f, a[m], p, e);
+        F::bytes(w, a[m], p, e);
         F::scales(s, a[m], p, e);
 #pragma unroll
         for (int t = 0; t < NT; t++) {
-            float product[2][4];
-            mma(product[0], f[0], v[t].x, v[t].y, F::MINIMUM ? zeros : sums[t][0]);
-            mma(product[1], f[1], v[t].z, v[t].w, F::PARTS == 1 ? product[0] : sums[t][1]);
+            const uint32_t b[2] = {e ? x[t].q.z : x[t].q.x, e ? x[t].q.w : x[t].q.y};
+            const float d = e ? x[t].d.y : x[t].d.x;
+            int c[F::PARTS][4];
+            if constexpr (F::PARTS == 1) {
+                mma_k32<F::SIGNED>(c[0], w, b[0], b[1]);
+            } else {
+                mma_k16(c[0], w[0], w[1], b[0]);
+                mma_k16(c[1], w[2], w[3], b[1]);
+            }
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                float& sum = acc[m][t][i];
-                if (F::PARTS == 2) sum = fmaf(s.d[i / 2][0], product[0][i], sum);
-                sum = fmaf(s.d[i / 2][F::PARTS - 1], product[1][i], sum);
-                if (F::MINIMUM) sum = fmaf(-s.m[i / 2], sums[t][0][i], sum);
+            for (int row = 0; row < 2; row++) {
+                float& sum = acc[m][t][row];
+#pragma unroll
+                for (int i = 0; i < F::PARTS; i++) {
+                    const int whole = c[i][2 * row] * 256 + c[i][2 * row + 1];
+                    sum = fmaf(s.d[row][i] * d, static_cast<float>(whole), sum);
+                }
+                if (F::MINIMUM) sum = fmaf(-s.m[row], e ? x[t].s.y : x[t].s.x, sum);
             }
         }
     }
 }
 
-// Columns of a tile lie this far apart in shared memory: no two lanes' banks meet.
-constexpr int PITCH = 20;
+// Columns lie this far apart in shared memory: no two lanes' banks meet.
+constexpr int PITCH = 24;
 
-// Bytes of shared memory that the sums of so many warps take.
-constexpr int sums_bytes(int columns, int warps) { return columns * PITCH * 4 * warps; }
+// Tiles of each group whose sums are put together at once.
+constexpr int together(int tiles_of_columns, int mt) { return tiles_of_columns == 1 ? mt : 1; }
 
-// Adds the warps' sums in the warps' order; `emit(tile, column, row, sum, valid)` is
-// called for the 16 rows and all columns of every tile of the block, a value for each
+// Bytes of shared memory that the sums take, of W warps in RW groups with S sums each.
+constexpr int sums_bytes(int nt, int mt, int rw, int w, int s) {
+    return nt * 4 * together(nt, mt) * rw * w * s * PITCH * 4;
+}
+
+// Adds the slices' sums in their order; `emit(tile, column, row, sum, valid)` is
+// called for the 16 rows and all columns of every tile of the set, a value for each
 // lane of whole warps: lanes 2i and 2i + 1 hold neighbouring rows.
-template <int NT, int MT, int RW, int W, class Emit>
-__device__ inline void reduce(const float (&acc)[MT][NT][4], float* sums, int columns, Emit emit) {
+template <int NT, int MT, int RW, int W, int S, class Emit>
+__device__ inline void reduce(const float (&acc)[S][MT][NT][2], float* sums, int columns, Emit emit) {
+    constexpr int M = together(NT, MT), C = NT * 4;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const int group = warp / W, w = warp % W;
 #pragma unroll
-    for (int m = 0; m < MT; m++) {
+    for (int first = 0; first < MT; first += M) {
         __syncthreads();
 #pragma unroll
-        for (int n = 0; n < NT; n++)
+        for (int s = 0; s < S; s++)
 #pragma unroll
-            for (int i = 0; i < 4; i++)
-                sums[(warp * NT * 8 + n * 8 + 2 * t + i % 2) * PITCH + g + i / 2 * 8] = acc[m][n][i];
+            for (int m = 0; m < M; m++)
+#pragma unroll
+                for (int n = 0; n < NT; n++)
+#pragma unroll
+                    for (int i = 0; i < 2; i++)
+                        sums[(((group * M + m) * S + s) * W + w) * C * PITCH + (n * 4 + t) * PITCH + g +
+                             i * 8] = acc[s][first + m][n][i];
         __syncthreads();
-        for (int o = warp * 32; o < RW * 16 * columns; o += RW * W * 32) {
-            const int at = min((o + lane) / 16, RW * columns - 1), row = lane % 16;
-            const int group = RW == 1 ? 0 : at / columns, column = at - group * columns;
-            const float* from = sums + (group * W * NT * 8 + column) * PITCH + row;
+        for (int o = warp * 32; o < RW * M * 16 * columns; o += RW * W * 32) {
+            const int at = min((o + lane) / 16, RW * M * columns - 1), row = lane % 16;
+            const int tile = RW * M == 1 ? 0 : at / columns, column = at - tile * columns;
+            const float* from = sums + (tile * W * S * C + column) * PITCH + row;
             float sum = from[0];
 #pragma unroll
-            for (int w = 1; w < W; w++) sum += from[w * NT * 8 * PITCH];
-            emit(group * MT + m, column, row, sum / SMALLEST, o + lane < RW * 16 * columns);
+            for (int i = 1; i < W * S; i++) sum += from[i * C * PITCH];
+            emit(tile / M * MT + first + tile % M, column, row, sum, o + lane < RW * M * 16 * columns);
         }
     }
 }
 
-// Weights by plain loads, a chunk of each tile for each warp, each replaced by the
-// next chunk's as it is used up. NT is the number of tiles of 8 columns; lanes of
-// columns past the last multiply the last one's elements. `prepare` runs after the
-// products and before `emit`, in all threads.
-template <class F, int NT, int MT, int RW, int W, class Prepare, class Emit>
-__device__ inline void direct(const uint8_t* weights, const uint4* x, int chunks, int columns,
-                              Prepare prepare, Emit emit) {
+// Asks for bytes that will be read soon.
+__device__ inline void prefetch(const uint8_t* from, uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+#endif
+}
+
+// The warps of all groups that have the same columns wait for each other.
+template <int RW>
+__device__ inline void keep_step(int w) {
+    if (RW > 1) asm volatile("bar.sync %0, %1;" ::"r"(w + 1), "r"(RW * 32) : "memory");
+}
+
+// NT is the number of tiles of 4 columns; lanes of columns past the last multiply the
+// last one's. `prepare` runs once, after the first set's products and before any
+// `emit`, in all threads; `finish(set)` after those of a set.
+template <class F, int NT, int MT, int RW, int W, int S, int AHEAD, bool STEP, class Prepare,
+          class Emit, class Finish>
+__device__ inline void direct(const uint8_t* weights, const Activations& x, int chunks, int sets,
+                              int columns, Prepare prepare, Emit emit, Finish finish) {
     extern __shared__ __align__(128) uint8_t ring[];
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, grid = gridDim.x;
+    const int first = warp % W, steps = (chunks - first + W - 1) / W;
     const size_t row_of_chunks = static_cast<size_t>(chunks) * F::BYTES;
-    int chunk = warp % W;
-    const uint8_t* from = weights + (blockIdx.x * RW + warp / W) * MT * row_of_chunks +
-                          static_cast<size_t>(chunk) * F::BYTES;
-    const uint4* columns_from[NT];
-#pragma unroll
-    for (int t = 0; t < NT; t++) {
-        const int column = min(t * 8 + lane / 4, columns - 1);
-        columns_from[t] =
-            x + (column / 8 * chunks + chunk) * 8 * 32 + column % 8 * 4 + lane % 4;
-    }
+    const size_t set_of_chunks = RW * MT * row_of_chunks;
+    const int block = blockIdx.x;
+    int set = static_cast<int>(static_cast<int64_t>(block) * sets / grid);
+    const int end = static_cast<int>(static_cast<int64_t>(block + 1) * sets / grid);
+    // From the last chunk of a set to the first of the next.
+    const int64_t turn = static_cast<int64_t>(set_of_chunks) -
+                         static_cast<int64_t>(steps - 1) * W * F::BYTES;
     Registers<F> a[MT];
 #pragma unroll
     for (int m = 0; m < MT; m++) {
-        a[m].start(from + m * row_of_chunks);
-        a[m].load(-1, chunk < chunks);
+        const uint8_t* from = weights + set * set_of_chunks + (warp / W * MT + m) * row_of_chunks +
+                              static_cast<size_t>(first) * F::BYTES;
+        a[m].start(from);
+        a[m].load(-1, steps > 0 && set < end);
+        if (lane > 0 && lane <= AHEAD && lane < steps)
+            prefetch(from + static_cast<size_t>(lane) * W * F::BYTES, F::BYTES);
+    }
+    uint32_t q_first[NT], d_first[NT];
+#pragma unroll
+    for (int t = 0; t < NT; t++) {
+        const int q = min(t * 4 + lane / 8, columns - 1), d = min(t * 4 + lane % 4, columns - 1);
+        q_first[t] = (q / 4 * chunks + first) * 128 + q % 4 * 8 + lane / 4 % 2 * 4 + lane % 4;
+        d_first[t] = (d / 4 * chunks + first) * 16 + d % 4;
     }
     wait_for_kernel_before();
     let_kernel_after_start();
-    const Constant constant(F::MINIMUM ? 1 : 0x8000 | F::ZERO, chunks, columns);
-    float acc[MT][NT][4] = {};
-    uint4 next[NT];
-    if (chunk < chunks)
+    Columns<F> next[NT];
+    if (steps > 0)
 #pragma unroll
-        for (int t = 0; t < NT; t++) next[t] = *columns_from[t];
-    while (chunk < chunks) {
-        chunk += W;
-        // The last round reads its first block again.
-        const int on = chunk < chunks ? W * 8 * 32 : 0;
+        for (int t = 0; t < NT; t++) next[t].load(x, q_first[t], d_first[t]);
+    for (bool begun = false; set < end; set++, begun = true) {
+        // Sums of the slices first, first + W, ... of W * S; the current one is in front.
+        float acc[S][MT][NT][2] = {};
+        const auto turn_slices = [&] {
 #pragma unroll
-        for (int m = 0; m < MT; m++) a[m].advance(W * F::BYTES);
+            for (int m = 0; m < MT; m++)
 #pragma unroll
-        for (int b = 0; b < 8; b++) {
-            uint4 v[NT];
+                for (int t = 0; t < NT; t++)
 #pragma unroll
-            for (int t = 0; t < NT; t++) {
-                v[t] = next[t];
-                if (b == 7) columns_from[t] += on;
-                next[t] = columns_from[t][(b + 1) % 8 * 32];
+                    for (int i = 0; i < 2; i++) {
+                        const float front = acc[0][m][t][i];
+#pragma unroll
+                        for (int s = 1; s < S; s++) acc[s - 1][m][t][i] = acc[s][m][t][i];
+                        acc[S - 1][m][t][i] = front;
+                    }
+        };
+        int at = 0;
+        for (int step = 0; step < steps; step++) {
+            const bool last = step + 1 == steps;
+            const bool more = !last || set + 1 < end;
+#pragma unroll
+            for (int m = 0; m < MT; m++) a[m].advance(last ? turn : W * F::BYTES);
+            const int after = last ? 0 : at + W;
+            if (STEP) keep_step<RW>(first);
+#pragma unroll
+            for (int p = 0; p < 4; p++) {
+                Columns<F> v[NT];
+#pragma unroll
+                for (int t = 0; t < NT; t++) {
+                    v[t] = next[t];
+                    const int pair = p < 3 ? at * 4 + p + 1 : after * 4;
+                    next[t].load(x, q_first[t] + pair * 32, d_first[t] + pair * 4);
+                }
+                multiply<F, NT, MT>(acc[0], a, v, p, 0);
+                multiply<F, NT, MT>(acc[0], a, v, p, 1);
+#pragma unroll
+                for (int m = 0; m < MT; m++) a[m].load(p, more);
             }
-            multiply<F, NT, MT>(acc, a, v, constant.bits, b / 2, b % 2);
-            if (b % 2 == 1)
-#pragma unroll
-                for (int m = 0; m < MT; m++) a[m].load(b / 2, chunk < chunks);
+            at = after;
+            if (S > 1) turn_slices();
         }
+        for (int i = steps; i % S; i++) turn_slices();
+        if (!begun) prepare();
+        reduce<NT, MT, RW, W, S>(acc, reinterpret_cast<float*>(ring), columns,
+                                 [&](int tile, int column, int row, float sum, bool valid) {
+                                     emit(set * RW * MT + tile, column, row, sum, valid);
+                                 });
+        finish(set);
     }
-    prepare();
-    reduce<NT, MT, RW, W>(acc, reinterpret_cast<float*>(ring), columns, emit);
 }
