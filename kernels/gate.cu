@@ -10,17 +10,25 @@
 
 #include "check.cuh"
 
-template <class F, int NT, int MT, int RW, int W, int S, int BLOCKS, int AHEAD, bool STEP>
+template <class F, int NT, int MT, int RW, int W, int R, int BLOCKS>
 __global__ __launch_bounds__(W * RW * 32, BLOCKS) void direct_kernel(const uint8_t* w, Activations x,
                                                                      float* y, int chunks, int sets,
                                                                      int columns) {
     const int rows = sets * RW * MT * 16;
-    direct<F, NT, MT, RW, W, S, AHEAD, STEP>(
+    direct<F, NT, MT, RW, W, R>(
         w, x, chunks, sets, columns, [] {},
         [&](int tile, int column, int row, float sum, bool valid) {
             if (valid) y[static_cast<size_t>(column) * rows + tile * 16 + row] = sum;
         },
         [](int) {});
+}
+
+// 16 bytes that are read once, if they are there; else `v` stays.
+__device__ inline void stream(uint4& v, const uint8_t* from, bool there) {
+    asm volatile("{.reg .pred p; setp.ne.u32 p, %5, 0;\n"
+                 "@p ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];}"
+                 : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
+                 : "l"(from), "r"(static_cast<uint32_t>(there)));
 }
 
 // The ceiling: the same bytes, read and thrown away.
@@ -55,56 +63,55 @@ const char* NAMES[] = {"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"};
 
 std::vector<Variant> variants;
 
-// MT tiles for a warp, W warps along the columns with S slices each, RW groups of
-// rows, BLOCKS on a multiprocessor as far as registers go, `each` sets for a block.
-template <int MT_, int W_, int S_, int RW_, int BLOCKS_, int AHEAD_ = 0, bool STEP_ = false>
+// MT tiles for a warp, W warps along the columns, RW groups of rows, R stages for a
+// warp, BLOCKS on a multiprocessor as far as registers go, EACH sets for a block (0: as
+// many blocks as run at once).
+template <int MT_, int W_, int RW_, int R_, int BLOCKS_, int EACH_ = 1>
 struct Shape {
-    static constexpr int MT = MT_, W = W_, S = S_, RW = RW_, BLOCKS = BLOCKS_, AHEAD = AHEAD_;
-    static constexpr bool STEP = STEP_;
+    static constexpr int MT = MT_, W = W_, RW = RW_, R = R_, BLOCKS = BLOCKS_, EACH = EACH_;
     static std::string name() {
         char name[64];
-        snprintf(name, sizeof name, "mt%d w%d s%d r%d b%d a%d%s", MT, W, S, RW, BLOCKS, AHEAD,
-                 STEP ? " step" : "");
+        snprintf(name, sizeof name, "mt%d w%d r%d s%d b%d e%d", MT, W, RW, R, BLOCKS, EACH);
         return name;
     }
 };
 
 template <class F, int NT, class K>
-Narrow narrow(int each) {
-    const Narrow narrow = {direct_kernel<F, NT, K::MT, K::RW, K::W, K::S, K::BLOCKS, K::AHEAD, K::STEP>,
+Narrow narrow() {
+    const Narrow narrow = {direct_kernel<F, NT, K::MT, K::RW, K::W, K::R, K::BLOCKS>,
                            K::RW * K::MT * 16, K::RW * K::W * 32,
-                           sums_bytes(NT, K::MT, K::RW, K::W, K::S), K::BLOCKS, each};
+                           direct_bytes<F>(NT, K::MT, K::RW, K::W, K::R), K::BLOCKS, K::EACH};
     CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(narrow.kernel),
                                cudaFuncAttributeMaxDynamicSharedMemorySize, narrow.shared));
     return narrow;
 }
 
-template <class F, class Few, class Many> void add(int each, int each_many) {
-    const std::string name = std::string(NAMES[format_of<F>()]) + " " + Few::name() + " e" +
-                             std::to_string(each) + " | " + Many::name() + " e" +
-                             std::to_string(each_many);
-    variants.push_back({name, format_of<F>(), F::BYTES, narrow<F, 1, Few>(each),
-                        narrow<F, 2, Many>(each_many), narrow<F, 4, Many>(each_many)});
+template <class F, class Few, class Many> void add() {
+    const std::string name =
+        std::string(NAMES[format_of<F>()]) + " " + Few::name() + " | " + Many::name();
+    variants.push_back({name, format_of<F>(), F::BYTES, narrow<F, 1, Few>(), narrow<F, 2, Many>(),
+                        narrow<F, 4, Many>()});
 }
 
 void add_all() {
-    add<Q4_0, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1>>(1, 1);
-    add<Q4_0, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(2, 1);
-    add<Q4_0, Shape<2, 8, 1, 1, 2, 1>, Shape<1, 4, 2, 4, 1, 0, true>>(1, 1);
-    add<Q4_0, Shape<2, 8, 1, 1, 2, 2>, Shape<1, 4, 2, 4, 1>>(1, 1);
-    add<Q4_0, Shape<2, 8, 1, 1, 2, 3>, Shape<2, 8, 1, 2, 1, 0, true>>(1, 1);
-    add<Q4_0, Shape<1, 8, 1, 1, 4, 2>, Shape<2, 8, 1, 1, 1>>(1, 1);
-    add<Q4_0, Shape<1, 8, 1, 1, 4>, Shape<1, 8, 1, 2, 1, 0, true>>(2, 1);
-    add<Q4_0, Shape<1, 8, 1, 1, 4>, Shape<4, 4, 2, 2, 1, 0, true>>(4, 1);
-    add<Q4_0, Shape<1, 4, 1, 1, 5>, Shape<2, 2, 2, 4, 1, 0, true>>(1, 1);
-    add<Q4_0, Shape<1, 4, 1, 1, 5, 3>, Shape<2, 2, 2, 8, 1, 0, true>>(1, 1);
-    add<Q4_0, Shape<1, 4, 1, 1, 6>, Shape<2, 4, 1, 4, 1, 0, true>>(1, 1);
-    add<Q4_0, Shape<1, 16, 1, 1, 2>, Shape<2, 8, 2, 2, 1, 0, true>>(1, 1);
-    add<Q4_0, Shape<2, 16, 1, 1, 1>, Shape<2, 8, 2, 2, 1, 0, true>>(1, 0);
-    add<Q4_K, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(1, 1);
-    add<Q5_K, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(1, 1);
-    add<Q6_K, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(1, 1);
-    add<Q8_0, Shape<2, 8, 1, 1, 2>, Shape<2, 4, 2, 4, 1, 0, true>>(1, 1);
+    add<Q4_0, Shape<1, 8, 1, 2, 4>, Shape<2, 8, 1, 2, 2>>();
+    add<Q4_0, Shape<1, 8, 1, 2, 4, 0>, Shape<2, 8, 1, 2, 2, 0>>();
+    add<Q4_0, Shape<1, 8, 1, 3, 3>, Shape<2, 8, 2, 2, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 3, 3, 0>, Shape<2, 8, 2, 2, 1, 0>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 2>, Shape<1, 8, 2, 4, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 2, 0>, Shape<1, 8, 2, 2, 2>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 3>, Shape<1, 8, 2, 4, 1, 0>>();
+    add<Q4_0, Shape<1, 8, 1, 4, 2>, Shape<2, 8, 1, 4, 1, 0>>();
+    add<Q4_0, Shape<1, 8, 1, 5, 2, 0>, Shape<1, 8, 1, 3, 2, 0>>();
+    add<Q4_0, Shape<2, 8, 2, 2, 1, 0>, Shape<1, 8, 1, 2, 3>>();
+    add<Q4_0, Shape<1, 4, 1, 3, 6>, Shape<2, 4, 2, 2, 2>>();
+    add<Q4_0, Shape<1, 4, 1, 4, 5>, Shape<2, 4, 2, 2, 2, 0>>();
+    add<Q4_0, Shape<2, 4, 1, 2, 4>, Shape<2, 4, 4, 2, 1>>();
+    add<Q4_0, Shape<2, 4, 1, 2, 5, 0>, Shape<2, 4, 4, 2, 1, 0>>();
+    add<Q4_0, Shape<2, 4, 2, 2, 2, 0>, Shape<4, 4, 2, 2, 1, 0>>();
+    add<Q4_K, Shape<2, 8, 1, 2, 2>, Shape<2, 8, 2, 2, 1, 0>>();
+    add<Q8_0, Shape<2, 8, 1, 2, 1>, Shape<1, 8, 2, 2, 1, 0>>();
+    add<Q6_K, Shape<2, 8, 1, 2, 1>, Shape<1, 8, 2, 2, 1, 0>>();
 }
 
 // Median milliseconds of a graph of what `work` launches.

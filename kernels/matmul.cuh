@@ -64,14 +64,6 @@ __device__ inline void let_kernel_after_start() {
 #endif
 }
 
-// 16 bytes that are read once, if they are there; else `v` stays.
-__device__ inline void stream(uint4& v, const uint8_t* from, bool there) {
-    asm volatile("{.reg .pred p; setp.ne.u32 p, %5, 0;\n"
-                 "@p ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];}"
-                 : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
-                 : "l"(from), "r"(static_cast<uint32_t>(there)));
-}
-
 // c = a * b for 16 rows, 8 columns and 32 terms.
 template <bool SIGNED>
 __device__ inline void mma_k32(int (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
@@ -95,25 +87,27 @@ __device__ inline void mma_k16(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t b
         : "r"(a0), "r"(a1), "r"(b0), "r"(0));
 }
 
-// A lane's loads of a chunk, in registers, and where it has them from.
+// 16 bytes into shared memory.
+__device__ inline void copy_async(void* to, const void* from) {
+    const uint32_t at = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+}
+
+__device__ inline void end_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits for all copies but those of the last OPEN groups.
+template <int OPEN>
+__device__ inline void wait_for_copies() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(OPEN) : "memory");
+}
+
+// A chunk in shared memory.
 template <class F>
-struct Registers {
-    uint4 v[F::LOADS];
-    const uint8_t* from[F::ARRAYS];
-    __device__ uint4 operator()(int i) const { return v[i]; }
-    __device__ void start(const uint8_t* chunk) {
-#pragma unroll
-        for (int i = 0; i < F::ARRAYS; i++) from[i] = chunk + F::own(i, threadIdx.x % 32);
-    }
-    __device__ void advance(int64_t bytes) {
-#pragma unroll
-        for (int i = 0; i < F::ARRAYS; i++) from[i] += bytes;
-    }
-    // Those that no pair of blocks after `p` needs; all, if `p` is negative.
-    __device__ void load(int p, bool there) {
-#pragma unroll
-        for (int i = 0; i < F::LOADS; i++)
-            if (p < 0 || F::until(i) == p) stream(v[i], from[F::array(i)] + F::offset(i), there);
+struct Shared {
+    const uint8_t* chunk;
+    __device__ uint4 operator()(int i) const {
+        const int own = F::own(F::array(i), threadIdx.x % 32);
+        return *reinterpret_cast<const uint4*>(chunk + F::offset(i) + own);
     }
 };
 
@@ -122,16 +116,16 @@ template <class F>
 struct Columns {
     uint4 q;
     float2 d, s;
-    __device__ void load(const Activations& x, size_t q_at, size_t d_at) {
-        q = x.q[q_at];
-        d = x.d[d_at];
-        if (F::MINIMUM) s = x.s[d_at];
+    __device__ void load(const uint4* of_q, const float2* of_d, const float2* of_s) {
+        q = *of_q;
+        d = *of_d;
+        if (F::MINIMUM) s = *of_s;
     }
 };
 
 // Adds the products of the block 2p + e: a lane has rows g and g + 8 of column t.
 template <class F, int NT, int MT>
-__device__ inline void multiply(float (&acc)[MT][NT][2], const Registers<F> (&a)[MT],
+__device__ inline void multiply(float (&acc)[MT][NT][2], const Shared<F> (&a)[MT],
                                 const Columns<F> (&x)[NT], int p, int e) {
 #pragma unroll
     for (int m = 0; m < MT; m++) {
@@ -170,16 +164,16 @@ constexpr int PITCH = 24;
 // Tiles of each group whose sums are put together at once.
 constexpr int together(int tiles_of_columns, int mt) { return tiles_of_columns == 1 ? mt : 1; }
 
-// Bytes of shared memory that the sums take, of W warps in RW groups with S sums each.
-constexpr int sums_bytes(int nt, int mt, int rw, int w, int s) {
-    return nt * 4 * together(nt, mt) * rw * w * s * PITCH * 4;
+// Bytes of shared memory that the sums take, of W warps in RW groups.
+constexpr int sums_bytes(int nt, int mt, int rw, int w) {
+    return nt * 4 * together(nt, mt) * rw * w * PITCH * 4;
 }
 
-// Adds the slices' sums in their order; `emit(tile, column, row, sum, valid)` is
+// Adds the warps' sums in their order; `emit(tile, column, row, sum, valid)` is
 // called for the 16 rows and all columns of every tile of the set, a value for each
 // lane of whole warps: lanes 2i and 2i + 1 hold neighbouring rows.
-template <int NT, int MT, int RW, int W, int S, class Emit>
-__device__ inline void reduce(const float (&acc)[S][MT][NT][2], float* sums, int columns, Emit emit) {
+template <int NT, int MT, int RW, int W, class Emit>
+__device__ inline void reduce(const float (&acc)[MT][NT][2], float* sums, int columns, Emit emit) {
     constexpr int M = together(NT, MT), C = NT * 4;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const int group = warp / W, w = warp % W;
@@ -187,129 +181,123 @@ __device__ inline void reduce(const float (&acc)[S][MT][NT][2], float* sums, int
     for (int first = 0; first < MT; first += M) {
         __syncthreads();
 #pragma unroll
-        for (int s = 0; s < S; s++)
+        for (int m = 0; m < M; m++)
 #pragma unroll
-            for (int m = 0; m < M; m++)
+            for (int n = 0; n < NT; n++)
 #pragma unroll
-                for (int n = 0; n < NT; n++)
-#pragma unroll
-                    for (int i = 0; i < 2; i++)
-                        sums[(((group * M + m) * S + s) * W + w) * C * PITCH + (n * 4 + t) * PITCH + g +
-                             i * 8] = acc[s][first + m][n][i];
+                for (int i = 0; i < 2; i++)
+                    sums[(((group * M + m) * W + w) * C + n * 4 + t) * PITCH + g + i * 8] =
+                        acc[first + m][n][i];
         __syncthreads();
         for (int o = warp * 32; o < RW * M * 16 * columns; o += RW * W * 32) {
             const int at = min((o + lane) / 16, RW * M * columns - 1), row = lane % 16;
             const int tile = RW * M == 1 ? 0 : at / columns, column = at - tile * columns;
-            const float* from = sums + (tile * W * S * C + column) * PITCH + row;
+            const float* from = sums + (tile * W * C + column) * PITCH + row;
             float sum = from[0];
 #pragma unroll
-            for (int i = 1; i < W * S; i++) sum += from[i * C * PITCH];
+            for (int i = 1; i < W; i++) sum += from[i * C * PITCH];
             emit(tile / M * MT + first + tile % M, column, row, sum, o + lane < RW * M * 16 * columns);
         }
     }
 }
 
-// Asks for bytes that will be read soon.
-__device__ inline void prefetch(const uint8_t* from, uint32_t bytes) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-#endif
-}
-
-// The warps of all groups that have the same columns wait for each other.
-template <int RW>
-__device__ inline void keep_step(int w) {
-    if (RW > 1) asm volatile("bar.sync %0, %1;" ::"r"(w + 1), "r"(RW * 32) : "memory");
+// Bytes of shared memory of a block with R stages for each warp.
+template <class F>
+constexpr int direct_bytes(int nt, int mt, int rw, int w, int r) {
+    return rw * w * r * mt * F::BYTES + sums_bytes(nt, mt, rw, w);
 }
 
 // NT is the number of tiles of 4 columns; lanes of columns past the last multiply the
 // last one's. `prepare` runs once, after the first set's products and before any
 // `emit`, in all threads; `finish(set)` after those of a set.
-template <class F, int NT, int MT, int RW, int W, int S, int AHEAD, bool STEP, class Prepare,
-          class Emit, class Finish>
+template <class F, int NT, int MT, int RW, int W, int R, class Prepare, class Emit, class Finish>
 __device__ inline void direct(const uint8_t* weights, const Activations& x, int chunks, int sets,
                               int columns, Prepare prepare, Emit emit, Finish finish) {
     extern __shared__ __align__(128) uint8_t ring[];
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, grid = gridDim.x;
+    constexpr int STAGE = MT * F::BYTES;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int first = warp % W, steps = (chunks - first + W - 1) / W;
-    const size_t row_of_chunks = static_cast<size_t>(chunks) * F::BYTES;
-    const size_t set_of_chunks = RW * MT * row_of_chunks;
-    const int block = blockIdx.x;
+    const int block = blockIdx.x, grid = gridDim.x;
     int set = static_cast<int>(static_cast<int64_t>(block) * sets / grid);
     const int end = static_cast<int>(static_cast<int64_t>(block + 1) * sets / grid);
+    const size_t row_of_chunks = static_cast<size_t>(chunks) * F::BYTES;
+    const size_t set_of_chunks = RW * MT * row_of_chunks;
     // From the last chunk of a set to the first of the next.
     const int64_t turn = static_cast<int64_t>(set_of_chunks) -
                          static_cast<int64_t>(steps - 1) * W * F::BYTES;
-    Registers<F> a[MT];
+    uint8_t* own = ring + warp * R * STAGE;
+    float* sums = reinterpret_cast<float*>(ring + RW * W * R * STAGE);
+    const uint8_t* from = weights + set * set_of_chunks + warp / W * MT * row_of_chunks +
+                          static_cast<size_t>(first) * F::BYTES + lane * 16;
+    // Chunks that are still to be fetched, and the step of the next one in its set.
+    int left = steps > 0 ? (end - set) * steps : 0, fetched = 0;
+    const auto fetch = [&](int stage) {
+        if (left > 0) {
 #pragma unroll
-    for (int m = 0; m < MT; m++) {
-        const uint8_t* from = weights + set * set_of_chunks + (warp / W * MT + m) * row_of_chunks +
-                              static_cast<size_t>(first) * F::BYTES;
-        a[m].start(from);
-        a[m].load(-1, steps > 0 && set < end);
-        if (lane > 0 && lane <= AHEAD && lane < steps)
-            prefetch(from + static_cast<size_t>(lane) * W * F::BYTES, F::BYTES);
-    }
-    uint32_t q_first[NT], d_first[NT];
+            for (int m = 0; m < MT; m++)
+#pragma unroll
+                for (int i = 0; i < F::BYTES; i += 512)
+                    if (i + 512 <= F::BYTES || i + lane * 16 < F::BYTES)
+                        copy_async(own + stage * STAGE + m * F::BYTES + i + lane * 16,
+                                   from + m * row_of_chunks + i);
+            left--;
+            const bool last = ++fetched == steps;
+            from += last ? turn : W * F::BYTES;
+            if (last) fetched = 0;
+        }
+        end_of_copies();
+    };
+#pragma unroll
+    for (int i = 0; i < R; i++) fetch(i);
+    const uint4* q_first[NT];
+    const float2 *d_first[NT], *s_first[NT];
 #pragma unroll
     for (int t = 0; t < NT; t++) {
         const int q = min(t * 4 + lane / 8, columns - 1), d = min(t * 4 + lane % 4, columns - 1);
-        q_first[t] = (q / 4 * chunks + first) * 128 + q % 4 * 8 + lane / 4 % 2 * 4 + lane % 4;
-        d_first[t] = (d / 4 * chunks + first) * 16 + d % 4;
+        q_first[t] = x.q + (q / 4 * chunks + first) * 128 + q % 4 * 8 + lane / 4 % 2 * 4 + lane % 4;
+        const int scale = (d / 4 * chunks + first) * 16 + d % 4;
+        d_first[t] = x.d + scale;
+        s_first[t] = x.s + scale;
     }
     wait_for_kernel_before();
     let_kernel_after_start();
     Columns<F> next[NT];
     if (steps > 0)
 #pragma unroll
-        for (int t = 0; t < NT; t++) next[t].load(x, q_first[t], d_first[t]);
+        for (int t = 0; t < NT; t++) next[t].load(q_first[t], d_first[t], s_first[t]);
+    int stage = 0;
     for (bool begun = false; set < end; set++, begun = true) {
-        // Sums of the slices first, first + W, ... of W * S; the current one is in front.
-        float acc[S][MT][NT][2] = {};
-        const auto turn_slices = [&] {
-#pragma unroll
-            for (int m = 0; m < MT; m++)
-#pragma unroll
-                for (int t = 0; t < NT; t++)
-#pragma unroll
-                    for (int i = 0; i < 2; i++) {
-                        const float front = acc[0][m][t][i];
-#pragma unroll
-                        for (int s = 1; s < S; s++) acc[s - 1][m][t][i] = acc[s][m][t][i];
-                        acc[S - 1][m][t][i] = front;
-                    }
-        };
+        float acc[MT][NT][2] = {};
         int at = 0;
         for (int step = 0; step < steps; step++) {
-            const bool last = step + 1 == steps;
-            const bool more = !last || set + 1 < end;
+            const int after = step + 1 == steps ? 0 : at + W;
+            wait_for_copies<R - 1>();
+            __syncwarp();
+            Shared<F> a[MT];
 #pragma unroll
-            for (int m = 0; m < MT; m++) a[m].advance(last ? turn : W * F::BYTES);
-            const int after = last ? 0 : at + W;
-            if (STEP) keep_step<RW>(first);
+            for (int m = 0; m < MT; m++) a[m].chunk = own + stage * STAGE + m * F::BYTES;
 #pragma unroll
             for (int p = 0; p < 4; p++) {
                 Columns<F> v[NT];
+                const int pair = p < 3 ? at * 4 + p + 1 : after * 4;
 #pragma unroll
                 for (int t = 0; t < NT; t++) {
                     v[t] = next[t];
-                    const int pair = p < 3 ? at * 4 + p + 1 : after * 4;
-                    next[t].load(x, q_first[t] + pair * 32, d_first[t] + pair * 4);
+                    next[t].load(q_first[t] + pair * 32, d_first[t] + pair * 4, s_first[t] + pair * 4);
                 }
-                multiply<F, NT, MT>(acc[0], a, v, p, 0);
-                multiply<F, NT, MT>(acc[0], a, v, p, 1);
-#pragma unroll
-                for (int m = 0; m < MT; m++) a[m].load(p, more);
+                multiply<F, NT, MT>(acc, a, v, p, 0);
+                multiply<F, NT, MT>(acc, a, v, p, 1);
             }
+            __syncwarp();
+            fetch(stage);
             at = after;
-            if (S > 1) turn_slices();
+            stage = stage == R - 1 ? 0 : stage + 1;
         }
-        for (int i = steps; i % S; i++) turn_slices();
         if (!begun) prepare();
-        reduce<NT, MT, RW, W, S>(acc, reinterpret_cast<float*>(ring), columns,
-                                 [&](int tile, int column, int row, float sum, bool valid) {
-                                     emit(set * RW * MT + tile, column, row, sum, valid);
-                                 });
+        reduce<NT, MT, RW, W>(acc, sums, columns,
+                              [&](int tile, int column, int row, float sum, bool valid) {
+                                  emit(set * RW * MT + tile, column, row, sum, valid);
+                              });
         finish(set);
     }
 }
