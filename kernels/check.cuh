@@ -19,7 +19,7 @@
         }                                                                                \
     } while (0)
 
-using Kernel = void (*)(const uint8_t*, Activations, float*, int, int, int);
+using Kernel = void (*)(const uint8_t*, const uint8_t*, float*, int, int, int);
 
 // A kernel, the rows of its sets, sets of a block (0: as many blocks as run at once).
 struct Narrow {
@@ -47,7 +47,7 @@ constexpr int LAYERS = 6, COLUMNS = 16, MOST_K = 28672, MOST_ROWS = 57344;
 
 inline cudaStream_t stream_;
 inline int multiprocessors_;
-inline Activations x_;
+inline uint8_t* x_;
 inline float *input_, *y_;
 inline uint8_t* weights_;
 
@@ -73,7 +73,7 @@ inline void launch(const Variant& v, const uint8_t* w, const Matrix& m, int colu
                              columns));
 }
 
-__global__ void round_kernel(const float* from, Activations x, int k) {
+__global__ void round_kernel(const float* from, uint8_t* x, int k) {
     const int column = blockIdx.y, at = blockIdx.x * blockDim.x + threadIdx.x;
     quantize_block(x, k / 256, column, at / 32, from[static_cast<size_t>(column) * k + at]);
 }
@@ -88,21 +88,20 @@ inline void round_activations(int k) {
 inline double check(const Variant& v, const Matrix& m, const std::vector<float>& input) {
     const int chunks = m.k / 256, tiles = m.rows / 16;
     round_activations(m.k);
-    std::vector<int8_t> x(static_cast<size_t>(m.k) * 32);
-    std::vector<float> d(static_cast<size_t>(m.k) / 2);
+    std::vector<int8_t> x(static_cast<size_t>(m.k) / 64 * 4 * RECORD);
     std::vector<float> y(static_cast<size_t>(m.rows) * 16);
-    CHECK(cudaMemcpyAsync(x.data(), x_.q, x.size(), cudaMemcpyDeviceToHost, stream_));
-    CHECK(cudaMemcpyAsync(d.data(), x_.d, d.size() * 4, cudaMemcpyDeviceToHost, stream_));
+    CHECK(cudaMemcpyAsync(x.data(), x_, x.size(), cudaMemcpyDeviceToHost, stream_));
     CHECK(cudaMemsetAsync(y_, 0xFF, y.size() * 4, stream_));
     launch(v, weights_, m, 16, true);
     CHECK(cudaMemcpyAsync(y.data(), y_, y.size() * 4, cudaMemcpyDeviceToHost, stream_));
     CHECK(cudaStreamSynchronize(stream_));
     const auto element = [&](int column, int k) {
-        const size_t pair = static_cast<size_t>(column) / 4 * chunks * 4 + k / 64;
-        const size_t at = (pair * 32 + column % 4 * 8 + k % 16 / 4) * 16 + k / 32 % 2 * 8 +
-                          k / 16 % 2 * 4 + k % 4;
-        return (x[at] * 256 + x[at + 64]) *
-               static_cast<double>(d[(pair * 4 + column % 4) * 2 + k / 32 % 2]);
+        const int8_t* record = x.data() + (static_cast<size_t>(column) / 4 * chunks * 4 + k / 64) * RECORD;
+        const int8_t* at = record + (column % 4 * 8 + k % 16 / 4) * 16 + k / 32 % 2 * 8 +
+                           k / 16 % 2 * 4 + k % 4;
+        float d;
+        memcpy(&d, record + SCALES_AT + (column % 4 * 2 + k / 32 % 2) * 4, 4);
+        return (at[0] * 256 + at[64]) * static_cast<double>(d);
     };
     double wrong = 0, size = 0, coarse = 0;
     std::vector<uint8_t> tile(static_cast<size_t>(chunks) * v.bytes);

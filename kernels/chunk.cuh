@@ -25,8 +25,8 @@
 #include <cstdint>
 #include <cuda_fp16.h>
 
-// A block's weights are `d * byte - m`, for the rows g and g + 8; bytes are what
-// `bytes` gives, `d` of each 16 columns if a format has those.
+// A block's weights are `SCALE * d * byte - m`, for the rows g and g + 8; bytes are what
+// `bytes` gives, `d` of each 16 columns and SCALE if a format has those.
 struct Scales {
     float d[2][2], m[2];
 };
@@ -61,6 +61,7 @@ constexpr float SMALLEST = 1.0f / (1 << 24);
 struct Q4_0 {
     static constexpr int BYTES = 2304, LOADS = 6, PARTS = 1;
     static constexpr int ARRAYS = 2;
+    static constexpr float SCALE = 1.0f / 16;
     static constexpr bool SIGNED = true, MINIMUM = false;
     static constexpr int unit(int) { return 16; }
     static constexpr int until(int i) { return i < 4 ? i : i == 4 ? 1 : 3; }
@@ -77,14 +78,15 @@ struct Q4_0 {
     template <class A>
     __device__ static void scales(Scales& s, const A& a, int p, int e) {
         const float2 d = halves(part(a(4 + p / 2), p % 2 * 2 + e));
-        s.d[0][0] = d.x / unit(e);
-        s.d[1][0] = d.y / unit(e);
+        s.d[0][0] = d.x;
+        s.d[1][0] = d.y;
     }
 };
 
 struct Q8_0 {
     static constexpr int BYTES = 4352, LOADS = 10, PARTS = 1;
     static constexpr int ARRAYS = 2;
+    static constexpr float SCALE = 1.0f;
     static constexpr bool SIGNED = true, MINIMUM = false;
     static constexpr int unit(int) { return 1; }
     static constexpr int until(int i) { return i < 8 ? i / 2 : i == 8 ? 1 : 3; }
@@ -120,6 +122,7 @@ template <int HIGH_LOADS>
 struct K45 {
     static constexpr int BYTES = 2304 + 512 * HIGH_LOADS, LOADS = 6 + HIGH_LOADS, PARTS = 1;
     static constexpr int ARRAYS = 2;
+    static constexpr float SCALE = 1.0f;
     static constexpr bool SIGNED = false, MINIMUM = true;
     // The odd block's nibbles stay in a byte's high half where nothing is above them.
     static constexpr int unit(int e) { return e && !HIGH_LOADS ? 16 : 1; }
@@ -161,6 +164,7 @@ using Q5_K = K45<1>;
 struct Q6_K {
     static constexpr int BYTES = 3360, LOADS = 9, PARTS = 2;
     static constexpr int ARRAYS = 3;
+    static constexpr float SCALE = 1.0f;
     static constexpr bool SIGNED = true, MINIMUM = false;
     static constexpr int unit(int) { return 4; }
     static constexpr int until(int i) { return i < 4 ? i : i == 4 ? 1 : 3; }

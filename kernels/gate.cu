@@ -10,13 +10,14 @@
 
 #include "check.cuh"
 
-template <class F, int NT, int MT, int RW, int W, int R, int BLOCKS>
-__global__ __launch_bounds__(W * RW * 32, BLOCKS) void direct_kernel(const uint8_t* w, Activations x,
+template <class F, int NT, int MT, int RW, int W, int R, int X, int BLOCKS>
+__global__ __launch_bounds__(W * RW * 32, BLOCKS) void direct_kernel(const uint8_t* w,
+                                                                     const uint8_t* x,
                                                                      float* y, int chunks, int sets,
                                                                      int columns) {
     const int rows = sets * RW * MT * 16;
-    direct<F, NT, MT, RW, W, R>(
-        w, x, chunks, sets, columns, [] {},
+    direct<F, NT, MT, RW, W, R, X>(
+        w, x, chunks, sets, columns, [](int) {},
         [&](int tile, int column, int row, float sum, bool valid) {
             if (valid) y[static_cast<size_t>(column) * rows + tile * 16 + row] = sum;
         },
@@ -64,23 +65,23 @@ const char* NAMES[] = {"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"};
 std::vector<Variant> variants;
 
 // MT tiles for a warp, W warps along the columns, RW groups of rows, R stages for a
-// warp, BLOCKS on a multiprocessor as far as registers go, EACH sets for a block (0: as
-// many blocks as run at once).
-template <int MT_, int W_, int RW_, int R_, int BLOCKS_, int EACH_ = 1>
+// warp, X for activations, BLOCKS on a multiprocessor as far as registers go, EACH sets
+// for a block (0: as many blocks as run at once).
+template <int MT_, int W_, int RW_, int R_, int X_, int BLOCKS_, int EACH_ = 0>
 struct Shape {
-    static constexpr int MT = MT_, W = W_, RW = RW_, R = R_, BLOCKS = BLOCKS_, EACH = EACH_;
+    static constexpr int MT = MT_, W = W_, RW = RW_, R = R_, X = X_, BLOCKS = BLOCKS_, EACH = EACH_;
     static std::string name() {
         char name[64];
-        snprintf(name, sizeof name, "mt%d w%d r%d s%d b%d e%d", MT, W, RW, R, BLOCKS, EACH);
+        snprintf(name, sizeof name, "mt%d w%d r%d s%d x%d b%d e%d", MT, W, RW, R, X, BLOCKS, EACH);
         return name;
     }
 };
 
 template <class F, int NT, class K>
 Narrow narrow() {
-    const Narrow narrow = {direct_kernel<F, NT, K::MT, K::RW, K::W, K::R, K::BLOCKS>,
+    const Narrow narrow = {direct_kernel<F, NT, K::MT, K::RW, K::W, K::R, K::X, K::BLOCKS>,
                            K::RW * K::MT * 16, K::RW * K::W * 32,
-                           direct_bytes<F>(NT, K::MT, K::RW, K::W, K::R), K::BLOCKS, K::EACH};
+                           direct_bytes<F>(NT, K::MT, K::RW, K::W, K::R, K::X), K::BLOCKS, K::EACH};
     CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(narrow.kernel),
                                cudaFuncAttributeMaxDynamicSharedMemorySize, narrow.shared));
     return narrow;
@@ -94,24 +95,23 @@ template <class F, class Few, class Many> void add() {
 }
 
 void add_all() {
-    add<Q4_0, Shape<1, 8, 1, 2, 4>, Shape<2, 8, 1, 2, 2>>();
-    add<Q4_0, Shape<1, 8, 1, 2, 4, 0>, Shape<2, 8, 1, 2, 2, 0>>();
-    add<Q4_0, Shape<1, 8, 1, 3, 3>, Shape<2, 8, 2, 2, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 3, 3, 0>, Shape<2, 8, 2, 2, 1, 0>>();
-    add<Q4_0, Shape<2, 8, 1, 2, 2>, Shape<1, 8, 2, 4, 1>>();
-    add<Q4_0, Shape<2, 8, 1, 2, 2, 0>, Shape<1, 8, 2, 2, 2>>();
-    add<Q4_0, Shape<2, 8, 1, 2, 3>, Shape<1, 8, 2, 4, 1, 0>>();
-    add<Q4_0, Shape<1, 8, 1, 4, 2>, Shape<2, 8, 1, 4, 1, 0>>();
-    add<Q4_0, Shape<1, 8, 1, 5, 2, 0>, Shape<1, 8, 1, 3, 2, 0>>();
-    add<Q4_0, Shape<2, 8, 2, 2, 1, 0>, Shape<1, 8, 1, 2, 3>>();
-    add<Q4_0, Shape<1, 4, 1, 3, 6>, Shape<2, 4, 2, 2, 2>>();
-    add<Q4_0, Shape<1, 4, 1, 4, 5>, Shape<2, 4, 2, 2, 2, 0>>();
-    add<Q4_0, Shape<2, 4, 1, 2, 4>, Shape<2, 4, 4, 2, 1>>();
-    add<Q4_0, Shape<2, 4, 1, 2, 5, 0>, Shape<2, 4, 4, 2, 1, 0>>();
-    add<Q4_0, Shape<2, 4, 2, 2, 2, 0>, Shape<4, 4, 2, 2, 1, 0>>();
-    add<Q4_K, Shape<2, 8, 1, 2, 2>, Shape<2, 8, 2, 2, 1, 0>>();
-    add<Q8_0, Shape<2, 8, 1, 2, 1>, Shape<1, 8, 2, 2, 1, 0>>();
-    add<Q6_K, Shape<2, 8, 1, 2, 1>, Shape<1, 8, 2, 2, 1, 0>>();
+    add<Q4_0, Shape<2, 8, 2, 2, 3, 1>, Shape<2, 8, 2, 2, 3, 1>>();
+    add<Q4_0, Shape<2, 8, 2, 2, 4, 1>, Shape<1, 8, 2, 3, 4, 1>>();
+    add<Q4_0, Shape<2, 8, 2, 2, 6, 1>, Shape<2, 8, 1, 2, 4, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 3, 2>, Shape<2, 8, 1, 3, 3, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 6, 2>, Shape<1, 8, 1, 2, 2, 2>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 4, 2, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 3, 3, 3>, Shape<4, 8, 1, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 3, 6, 3>, Shape<2, 8, 1, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 2, 4, 4>, Shape<2, 8, 1, 4, 2, 1>>();
+    add<Q4_0, Shape<1, 8, 2, 3, 4, 1>, Shape<2, 8, 2, 2, 2, 1>>();
+    add<Q4_0, Shape<1, 8, 2, 2, 4, 2>, Shape<1, 8, 2, 4, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 4, 2, 4, 1>, Shape<1, 8, 2, 2, 4, 1>>();
+    add<Q4_0, Shape<2, 4, 2, 2, 4, 2>, Shape<2, 4, 4, 2, 3, 1>>();
+    add<Q4_K, Shape<2, 8, 2, 2, 4, 1>, Shape<2, 8, 2, 2, 3, 1>>();
+    add<Q5_K, Shape<2, 8, 1, 2, 4, 2>, Shape<2, 8, 1, 2, 3, 1>>();
+    add<Q6_K, Shape<2, 8, 1, 2, 4, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q8_0, Shape<2, 8, 1, 2, 4, 1>, Shape<1, 8, 2, 2, 3, 1>>();
 }
 
 // Median milliseconds of a graph of what `work` launches.
@@ -166,9 +166,7 @@ int main(int argc, char** argv) {
     CHECK(cudaMalloc(&weights_, layer_most * LAYERS));
     CHECK(cudaMalloc(&input_, static_cast<size_t>(COLUMNS) * MOST_K * 4));
     CHECK(cudaMalloc(&y_, static_cast<size_t>(COLUMNS) * MOST_ROWS * 4));
-    CHECK(cudaMalloc(&x_.q, static_cast<size_t>(COLUMNS) * MOST_K * 2));
-    CHECK(cudaMalloc(&x_.d, static_cast<size_t>(COLUMNS) * MOST_K / 8));
-    CHECK(cudaMalloc(&x_.s, static_cast<size_t>(COLUMNS) * MOST_K / 8));
+    CHECK(cudaMalloc(&x_, static_cast<size_t>(COLUMNS) / 4 * MOST_K / 64 * RECORD));
     std::vector<float> input(static_cast<size_t>(COLUMNS) * MOST_K);
     for (size_t i = 0; i < input.size(); i++) input[i] = hash(i) / 4294967296.0f * 2 - 1;
     CHECK(cudaMemcpy(input_, input.data(), input.size() * 4, cudaMemcpyHostToDevice));
