@@ -16,20 +16,34 @@
 //   Q6_K    0: 4 x 512        2048: 2 x 512    3072: u8 16 x 16, f16 16     3360
 //   Q8_0    0: 8 x 512                         4096: f16 [g][block][2]      4352
 //
-// Quants of Q4_0, Q6_K and Q8_0 are numbers with a sign, in two's complement; those
-// with a minimum have none, as in the file. A byte of nibbles has the even block's
-// column low, the odd block's high. Words of a pair of blocks (of one block of Q8_0)
-// are the row g's columns 4t.. and 16+4t.., then the row g + 8's. High bits are in the
-// same order, a byte for a column: bit b is block b's, or bits 2b and 2b + 1 of 6.
+// Quants are without sign: the file's, or its signed number plus 128. A byte of
+// nibbles has the even block's column low, the odd block's high. Words of a pair of
+// blocks (of one block of Q8_0) are the row g's columns 4t.. and 16+4t.., then the row
+// g + 8's. High bits are in the same order, a byte for a column: bit b is block b's,
+// or, where there are two, bits 2b and 2b + 1 those of block b of four.
+//
+// Few columns are multiplied as bytes (mma.m16n8k32), more as halves (mma.m16n8k16,
+// "Matrix Fragments for mma.m16n8k16"). A half whose low bits are a small integer u,
+// and the others zeros, is the subnormal u * 2^-24, exactly: masked bits are operands
+// as they are, a pair of columns in a word. The order of columns within a product is
+// free as long as both operands share it: of four neighbouring ones the first and third
+// make a pair, then the second and fourth, because masking a word of bytes gives those.
 #pragma once
 #include <cstdint>
 #include <cuda_fp16.h>
 
-// A block's weights are `SCALE * d * byte - m`, for the rows g and g + 8; bytes are what
-// `bytes` gives, `d` of each 16 columns and SCALE if a format has those.
+// A block's weights are `d * (quant - ZERO) - m`, for the rows g and g + 8, `d` of each
+// 16 columns if a format has those.
 struct Scales {
     float d[2][2], m[2];
 };
+
+// The operand A of a product with bytes: rows g, g + 8, g, g + 8, and 16 columns further.
+using Bytes = uint32_t[4];
+
+// The operand A of two products with halves, for the first and the last 16 columns of
+// a block: row g, row g + 8, row g, row g + 8.
+using Halves = uint32_t[2][4];
 
 __device__ inline float2 halves(uint32_t bits) {
     return __half22float2(*reinterpret_cast<const __half2*>(&bits));
@@ -39,7 +53,7 @@ __device__ inline uint32_t part(const uint4& v, int i) {
     return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
-// The words of operand A lie so in 16 bytes: rows g and g + 8, then 16 columns further.
+// The words of operand A in the order of `Bytes`.
 __device__ inline uint32_t word(const uint4& v, int i) { return part(v, i % 2 * 2 + i / 2); }
 
 // Bits that lie at `from` of each byte go to `to`; what else comes is masked.
@@ -47,63 +61,96 @@ __device__ inline uint32_t moved(uint32_t word, int from, int to) {
     return from < to ? word << (to - from) : word >> (from - to);
 }
 
-// A half whose low bits are a small integer u, and the others zeros, is u * 2^-24.
+// The last bit of a subnormal half.
 constexpr float SMALLEST = 1.0f / (1 << 24);
+
+constexpr uint32_t SIGNS = 0x80808080;
 
 // Each format says:
 // - how many 16-byte loads a lane makes of a chunk, from which of its arrays, where from
-//   (`offset`, and a lane's `own` in the array), and after which pair of blocks each is
-//   used up (`until`);
-// - whether bytes have a sign (`SIGNED`), what a quant's last bit is in them (`unit`),
-//   whether there is a `MINIMUM` and how many scales a block of 32 has (`PARTS`);
-// - the bytes, in the order of operand A, and scales of block 2p + e.
+//   (`offset`, and a lane's `own` in the array);
+// - its `ZERO`, whether there is a `MINIMUM`, how many scales a block of 32 has (`PARTS`);
+// - `bytes` of block 2p + e: quant less ZERO, with a sign, or the quant if there is a
+//   minimum, times BYTE_UNIT and `byte_unit(e)`;
+// - `halves` of the same block: the quant times `unit(e)`, in the low bits of halves;
+// - its scales, divided by a unit.
+
+// Nibbles of halves, or more bits where `Format::high` has them.
+template <class Format, int BITS, class A>
+__device__ inline void nibbles(Halves& f, const A& a, int p, int e) {
+    const uint4 w = a(p);
+#pragma unroll
+    for (int row = 0; row < 2; row++)
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+#pragma unroll
+            for (int odd = 0; odd < 2; odd++) {
+                const uint32_t word = part(w, 2 * row + half) >> 8 * odd;
+                uint32_t bits = word & (e ? 0x00F000F0 : 0x000F000F);
+                if constexpr (BITS > 4) bits |= Format::high(a, p, e, 2 * row + half, odd);
+                f[half][2 * odd + row] = bits;
+            }
+}
 
 struct Q4_0 {
-    static constexpr int BYTES = 2304, LOADS = 6, PARTS = 1;
-    static constexpr int ARRAYS = 2;
-    static constexpr float SCALE = 1.0f / 16;
-    static constexpr bool SIGNED = true, MINIMUM = false;
-    static constexpr int unit(int) { return 16; }
-    static constexpr int until(int i) { return i < 4 ? i : i == 4 ? 1 : 3; }
+    static constexpr int BYTES = 2304, LOADS = 6, ARRAYS = 2, ZERO = 8, PARTS = 1;
+    static constexpr bool MINIMUM = false;
+    static constexpr int BYTE_UNIT = 16;
+    static constexpr int byte_unit(int) { return 1; }
+    static constexpr int unit(int e) { return e ? 16 : 1; }
     static constexpr int array(int i) { return i < 4 ? 0 : 1; }
     static constexpr int offset(int i) { return i < 4 ? i * 512 : 2048 + (i - 4) * 16; }
     __device__ static int own(int array, int lane) { return array ? lane / 4 * 32 : lane * 16; }
-    // In a byte's high half.
     template <class A>
-    __device__ static void bytes(uint32_t (&to)[4], const A& a, int p, int e) {
+    __device__ static void bytes(Bytes& to, const A& a, int p, int e) {
         const uint4 w = a(p);
 #pragma unroll
-        for (int i = 0; i < 4; i++) to[i] = (e ? word(w, i) : word(w, i) << 4) & 0xF0F0F0F0;
+        for (int i = 0; i < 4; i++) to[i] = ((e ? word(w, i) : word(w, i) << 4) & 0xF0F0F0F0) ^ SIGNS;
     }
     template <class A>
-    __device__ static void scales(Scales& s, const A& a, int p, int e) {
-        const float2 d = halves(part(a(4 + p / 2), p % 2 * 2 + e));
-        s.d[0][0] = d.x;
-        s.d[1][0] = d.y;
+    __device__ static void halves(Halves& f, const A& a, int p, int e) {
+        nibbles<Q4_0, 4>(f, a, p, e);
+    }
+    template <class A>
+    __device__ static void scales(Scales& s, const A& a, int p, int e, int unit) {
+        const float2 d = ::halves(part(a(4 + p / 2), p % 2 * 2 + e));
+        s.d[0][0] = d.x / unit;
+        s.d[1][0] = d.y / unit;
     }
 };
 
 struct Q8_0 {
-    static constexpr int BYTES = 4352, LOADS = 10, PARTS = 1;
-    static constexpr int ARRAYS = 2;
-    static constexpr float SCALE = 1.0f;
-    static constexpr bool SIGNED = true, MINIMUM = false;
+    static constexpr int BYTES = 4352, LOADS = 10, ARRAYS = 2, ZERO = 128, PARTS = 1;
+    static constexpr bool MINIMUM = false;
+    static constexpr int BYTE_UNIT = 1;
+    static constexpr int byte_unit(int) { return 1; }
     static constexpr int unit(int) { return 1; }
-    static constexpr int until(int i) { return i < 8 ? i / 2 : i == 8 ? 1 : 3; }
     static constexpr int array(int i) { return i < 8 ? 0 : 1; }
     static constexpr int offset(int i) { return i < 8 ? i * 512 : 4096 + (i - 8) * 16; }
     __device__ static int own(int array, int lane) { return array ? lane / 4 * 32 : lane * 16; }
     template <class A>
-    __device__ static void bytes(uint32_t (&to)[4], const A& a, int p, int e) {
+    __device__ static void bytes(Bytes& to, const A& a, int p, int e) {
         const uint4 w = a(2 * p + e);
 #pragma unroll
-        for (int i = 0; i < 4; i++) to[i] = word(w, i);
+        for (int i = 0; i < 4; i++) to[i] = word(w, i) ^ SIGNS;
     }
     template <class A>
-    __device__ static void scales(Scales& s, const A& a, int p, int e) {
-        const float2 d = halves(part(a(8 + p / 2), p % 2 * 2 + e));
-        s.d[0][0] = d.x;
-        s.d[1][0] = d.y;
+    __device__ static void halves(Halves& f, const A& a, int p, int e) {
+        const uint4 w = a(2 * p + e);
+#pragma unroll
+        for (int row = 0; row < 2; row++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const uint32_t word = part(w, 2 * row + half);
+                f[half][row] = word & 0x00FF00FF;
+                f[half][2 + row] = __byte_perm(word, 0, 0x4341);
+            }
+    }
+    template <class A>
+    __device__ static void scales(Scales& s, const A& a, int p, int e, int unit) {
+        const float2 d = ::halves(part(a(8 + p / 2), p % 2 * 2 + e));
+        s.d[0][0] = d.x / unit;
+        s.d[1][0] = d.y / unit;
     }
 };
 
@@ -120,13 +167,13 @@ __device__ inline uint32_t six_bits(const uint4& row, int block) {
 // Q4_K and Q5_K.
 template <int HIGH_LOADS>
 struct K45 {
-    static constexpr int BYTES = 2304 + 512 * HIGH_LOADS, LOADS = 6 + HIGH_LOADS, PARTS = 1;
-    static constexpr int ARRAYS = 2;
-    static constexpr float SCALE = 1.0f;
-    static constexpr bool SIGNED = false, MINIMUM = true;
+    static constexpr int BYTES = 2304 + 512 * HIGH_LOADS, LOADS = 6 + HIGH_LOADS, ARRAYS = 2;
+    static constexpr int ZERO = 0, PARTS = 1;
+    static constexpr bool MINIMUM = true;
+    static constexpr int BYTE_UNIT = 1;
     // The odd block's nibbles stay in a byte's high half where nothing is above them.
-    static constexpr int unit(int e) { return e && !HIGH_LOADS ? 16 : 1; }
-    static constexpr int until(int i) { return i < 4 ? i : 3; }
+    static constexpr int byte_unit(int e) { return e && !HIGH_LOADS ? 16 : 1; }
+    static constexpr int unit(int e) { return e ? 16 : 1; }
     static constexpr int QUANTS = 4 + HIGH_LOADS;
     static constexpr int array(int i) { return i < QUANTS ? 0 : 1; }
     static constexpr int offset(int i) {
@@ -134,7 +181,11 @@ struct K45 {
     }
     __device__ static int own(int array, int lane) { return array ? lane / 4 * 16 : lane * 16; }
     template <class A>
-    __device__ static void bytes(uint32_t (&to)[4], const A& a, int p, int e) {
+    __device__ static uint32_t high(const A& a, int p, int e, int word, int odd) {
+        return moved(part(a(4), word) >> 8 * odd, 2 * p + e, e ? 8 : 4) & (e ? 0x01000100 : 0x00100010);
+    }
+    template <class A>
+    __device__ static void bytes(Bytes& to, const A& a, int p, int e) {
         const uint4 w = a(p);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
@@ -147,12 +198,16 @@ struct K45 {
         }
     }
     template <class A>
-    __device__ static void scales(Scales& s, const A& a, int p, int e) {
+    __device__ static void halves(Halves& f, const A& a, int p, int e) {
+        nibbles<K45, 4 + HIGH_LOADS>(f, a, p, e);
+    }
+    template <class A>
+    __device__ static void scales(Scales& s, const A& a, int p, int e, int unit) {
 #pragma unroll
         for (int row = 0; row < 2; row++) {
             const uint4 words = a(4 + HIGH_LOADS + row);
-            const float2 factors = halves(words.x), both = halves(six_bits(words, 2 * p + e));
-            s.d[row][0] = factors.x * (1 / SMALLEST / unit(e)) * both.x;
+            const float2 factors = ::halves(words.x), both = ::halves(six_bits(words, 2 * p + e));
+            s.d[row][0] = factors.x * (1 / SMALLEST / unit) * both.x;
             s.m[row] = factors.y * (1 / SMALLEST) * both.y;
         }
     }
@@ -162,12 +217,11 @@ using Q5_K = K45<1>;
 
 // Scales of each 16 columns are bytes, plus 128.
 struct Q6_K {
-    static constexpr int BYTES = 3360, LOADS = 9, PARTS = 2;
-    static constexpr int ARRAYS = 3;
-    static constexpr float SCALE = 1.0f;
-    static constexpr bool SIGNED = true, MINIMUM = false;
-    static constexpr int unit(int) { return 4; }
-    static constexpr int until(int i) { return i < 4 ? i : i == 4 ? 1 : 3; }
+    static constexpr int BYTES = 3360, LOADS = 9, ARRAYS = 3, ZERO = 32, PARTS = 2;
+    static constexpr bool MINIMUM = false;
+    static constexpr int BYTE_UNIT = 4;
+    static constexpr int byte_unit(int) { return 1; }
+    static constexpr int unit(int e) { return e ? 16 : 1; }
     static constexpr int array(int i) { return i < 6 ? 0 : i < 8 ? 1 : 2; }
     static constexpr int offset(int i) {
         return i < 6 ? i * 512 : i < 8 ? 3072 + (i - 6) * 128 : 3328;
@@ -175,23 +229,33 @@ struct Q6_K {
     __device__ static int own(int array, int lane) {
         return array == 0 ? lane * 16 : array == 1 ? lane / 4 * 16 : lane / 16 * 16;
     }
+    template <class A>
+    __device__ static uint32_t high(const A& a, int p, int e, int word, int odd) {
+        return moved(part(a(4 + p / 2), word) >> 8 * odd, 4 * (p % 2) + 2 * e, e ? 8 : 4) &
+               (e ? 0x03000300 : 0x00300030);
+    }
     // In a byte's high six bits.
     template <class A>
-    __device__ static void bytes(uint32_t (&to)[4], const A& a, int p, int e) {
+    __device__ static void bytes(Bytes& to, const A& a, int p, int e) {
         const uint4 w = a(p), high = a(4 + p / 2);
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            to[i] = (moved(word(w, i), 4 * e, 2) & 0x3C3C3C3C) |
-                    (moved(word(high, i), 4 * (p % 2) + 2 * e, 6) & 0xC0C0C0C0);
+            to[i] = ((moved(word(w, i), 4 * e, 2) & 0x3C3C3C3C) |
+                     (moved(word(high, i), 4 * (p % 2) + 2 * e, 6) & 0xC0C0C0C0)) ^
+                    SIGNS;
     }
     template <class A>
-    __device__ static void scales(Scales& s, const A& a, int p, int e) {
-        const float2 factors = halves(part(a(8), threadIdx.x % 32 / 4 % 4));
+    __device__ static void halves(Halves& f, const A& a, int p, int e) {
+        nibbles<Q6_K, 6>(f, a, p, e);
+    }
+    template <class A>
+    __device__ static void scales(Scales& s, const A& a, int p, int e, int unit) {
+        const float2 factors = ::halves(part(a(8), threadIdx.x % 32 / 4 % 4));
 #pragma unroll
         for (int row = 0; row < 2; row++) {
-            const float factor = (row ? factors.y : factors.x) / unit(e);
+            const float factor = (row ? factors.y : factors.x) / unit;
             const uint32_t bytes = __byte_perm(part(a(6 + row), p), 0, e ? 0x4342 : 0x4140);
-            const float2 both = halves(bytes);
+            const float2 both = ::halves(bytes);
             s.d[row][0] = fmaf(both.x, factor * (1 / SMALLEST), -128.0f * factor);
             s.d[row][1] = fmaf(both.y, factor * (1 / SMALLEST), -128.0f * factor);
         }

@@ -10,14 +10,24 @@
 
 #include "check.cuh"
 
-template <class F, int NT, int MT, int RW, int W, int R, int X, int BLOCKS>
-__global__ __launch_bounds__(W * RW * 32, BLOCKS) void direct_kernel(const uint8_t* w,
-                                                                     const uint8_t* x,
-                                                                     float* y, int chunks, int sets,
-                                                                     int columns) {
-    const int rows = sets * RW * MT * 16;
-    direct<F, NT, MT, RW, W, R, X>(
-        w, x, chunks, sets, columns, [](int) {},
+template <class F, class K>
+__global__ __launch_bounds__(K::W* K::RW * 32, K::BLOCKS) void few_kernel(
+    const uint8_t* w, const uint8_t* x, float* y, int chunks, int sets, int columns) {
+    const int rows = sets * K::RW * K::MT * 16;
+    few<F, K::MT, K::RW, K::W, K::R>(
+        w, x, chunks, Share(sets, 1), columns, [] {},
+        [&](int tile, int column, int row, float sum, bool valid) {
+            if (valid) y[static_cast<size_t>(column) * rows + tile * 16 + row] = sum;
+        },
+        [](int) {});
+}
+
+template <class F, int NT, class K>
+__global__ __launch_bounds__(K::W* K::RW * 32, K::BLOCKS) void several_kernel(
+    const uint8_t* w, const uint8_t* x, float* y, int chunks, int sets, int columns) {
+    const int rows = sets * K::RW * K::MT * 16;
+    several<F, NT, K::MT, K::RW, K::W, K::R, K::X>(
+        w, x, chunks, Share(sets, 1), columns, [] {},
         [&](int tile, int column, int row, float sum, bool valid) {
             if (valid) y[static_cast<size_t>(column) * rows + tile * 16 + row] = sum;
         },
@@ -77,11 +87,17 @@ struct Shape {
     }
 };
 
+// NT tiles of 8 columns; none: few.
 template <class F, int NT, class K>
 Narrow narrow() {
-    const Narrow narrow = {direct_kernel<F, NT, K::MT, K::RW, K::W, K::R, K::X, K::BLOCKS>,
-                           K::RW * K::MT * 16, K::RW * K::W * 32,
-                           direct_bytes<F>(NT, K::MT, K::RW, K::W, K::R, K::X), K::BLOCKS, K::EACH};
+    Narrow narrow = {nullptr, K::RW * K::MT * 16, K::RW * K::W * 32, 0, K::BLOCKS, K::EACH};
+    if constexpr (NT == 0) {
+        narrow.kernel = few_kernel<F, K>;
+        narrow.shared = few_bytes<F>(K::MT, K::RW, K::W, K::R);
+    } else {
+        narrow.kernel = several_kernel<F, NT, K>;
+        narrow.shared = several_bytes<F>(NT, K::MT, K::RW, K::W, K::R, K::X);
+    }
     CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(narrow.kernel),
                                cudaFuncAttributeMaxDynamicSharedMemorySize, narrow.shared));
     return narrow;
@@ -90,28 +106,26 @@ Narrow narrow() {
 template <class F, class Few, class Many> void add() {
     const std::string name =
         std::string(NAMES[format_of<F>()]) + " " + Few::name() + " | " + Many::name();
-    variants.push_back({name, format_of<F>(), F::BYTES, narrow<F, 1, Few>(), narrow<F, 2, Many>(),
-                        narrow<F, 4, Many>()});
+    variants.push_back({name, format_of<F>(), F::BYTES, narrow<F, 0, Few>(), narrow<F, 1, Many>(),
+                        narrow<F, 2, Many>()});
 }
 
 void add_all() {
     add<Q4_0, Shape<2, 8, 2, 2, 3, 1>, Shape<2, 8, 2, 2, 3, 1>>();
-    add<Q4_0, Shape<2, 8, 2, 2, 4, 1>, Shape<1, 8, 2, 3, 4, 1>>();
-    add<Q4_0, Shape<2, 8, 2, 2, 6, 1>, Shape<2, 8, 1, 2, 4, 1>>();
-    add<Q4_0, Shape<2, 8, 1, 2, 3, 2>, Shape<2, 8, 1, 3, 3, 1>>();
-    add<Q4_0, Shape<2, 8, 1, 2, 6, 2>, Shape<1, 8, 1, 2, 2, 2>>();
-    add<Q4_0, Shape<2, 8, 1, 2, 4, 2, 1>, Shape<1, 8, 2, 2, 3, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 3, 3, 3>, Shape<4, 8, 1, 2, 3, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 3, 6, 3>, Shape<2, 8, 1, 2, 3, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 2, 4, 4>, Shape<2, 8, 1, 4, 2, 1>>();
-    add<Q4_0, Shape<1, 8, 2, 3, 4, 1>, Shape<2, 8, 2, 2, 2, 1>>();
-    add<Q4_0, Shape<1, 8, 2, 2, 4, 2>, Shape<1, 8, 2, 4, 3, 1>>();
-    add<Q4_0, Shape<1, 8, 4, 2, 4, 1>, Shape<1, 8, 2, 2, 4, 1>>();
-    add<Q4_0, Shape<2, 4, 2, 2, 4, 2>, Shape<2, 4, 4, 2, 3, 1>>();
-    add<Q4_K, Shape<2, 8, 2, 2, 4, 1>, Shape<2, 8, 2, 2, 3, 1>>();
-    add<Q5_K, Shape<2, 8, 1, 2, 4, 2>, Shape<2, 8, 1, 2, 3, 1>>();
-    add<Q6_K, Shape<2, 8, 1, 2, 4, 1>, Shape<1, 8, 2, 2, 3, 1>>();
-    add<Q8_0, Shape<2, 8, 1, 2, 4, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 3, 3, 3>, Shape<2, 8, 1, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 4, 3, 2>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 3, 2, 1>, Shape<4, 8, 1, 2, 3, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 3, 2>, Shape<2, 8, 2, 2, 2, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 2, 3, 4>, Shape<1, 8, 2, 3, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 2, 3, 3, 1>, Shape<1, 8, 1, 2, 3, 2>>();
+    add<Q4_0, Shape<1, 8, 1, 5, 3, 2>, Shape<1, 8, 2, 2, 4, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 4, 3, 1>, Shape<1, 8, 1, 2, 2, 2>>();
+    add<Q4_0, Shape<4, 8, 1, 2, 3, 1>, Shape<2, 8, 1, 2, 4, 1>>();
+    add<Q4_0, Shape<1, 4, 1, 3, 3, 5>, Shape<2, 4, 4, 2, 3, 1>>();
+    add<Q4_K, Shape<2, 8, 2, 2, 3, 1>, Shape<2, 8, 2, 2, 3, 1>>();
+    add<Q5_K, Shape<2, 8, 2, 2, 3, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q6_K, Shape<1, 8, 2, 2, 3, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q8_0, Shape<1, 8, 2, 2, 3, 1>, Shape<1, 8, 2, 2, 3, 1>>();
 }
 
 // Median milliseconds of a graph of what `work` launches.
@@ -166,7 +180,7 @@ int main(int argc, char** argv) {
     CHECK(cudaMalloc(&weights_, layer_most * LAYERS));
     CHECK(cudaMalloc(&input_, static_cast<size_t>(COLUMNS) * MOST_K * 4));
     CHECK(cudaMalloc(&y_, static_cast<size_t>(COLUMNS) * MOST_ROWS * 4));
-    CHECK(cudaMalloc(&x_, static_cast<size_t>(COLUMNS) / 4 * MOST_K / 64 * RECORD));
+    CHECK(cudaMalloc(&x_, 2 * SEVERAL_AT));
     std::vector<float> input(static_cast<size_t>(COLUMNS) * MOST_K);
     for (size_t i = 0; i < input.size(); i++) input[i] = hash(i) / 4294967296.0f * 2 - 1;
     CHECK(cudaMemcpy(input_, input.data(), input.size() * 4, cudaMemcpyHostToDevice));

@@ -31,8 +31,8 @@ inline double weight(Format format, const uint8_t* chunk, int row, int column) {
     const int nibble = e ? lane[word] >> 4 : lane[word] & 15;
     const auto high_bits = [&](int load) { return chunk[2048 + load * 512 + at.lane * 16 + word]; };
     switch (format) {
-        case F_Q4_0: return scale * ((nibble ^ 8) - 8);
-        case F_Q8_0: return scale * static_cast<int8_t>(chunk[block * 512 + at.lane * 16 + word]);
+        case F_Q4_0: return scale * (nibble - 8);
+        case F_Q8_0: return scale * (chunk[block * 512 + at.lane * 16 + word] - 128);
         case F_Q4_K:
         case F_Q5_K: {
             int q = nibble;
@@ -50,7 +50,7 @@ inline double weight(Format format, const uint8_t* chunk, int row, int column) {
         default: {
             const int q = nibble | (high_bits(pair / 2) >> 2 * (block % 4) & 3) << 4;
             const int sc = chunk[3072 + row * 16 + column / 16] - 128;
-            return half_at(chunk + 3328 + row % 8 * 4 + row / 8 * 2) * sc * ((q ^ 32) - 32);
+            return half_at(chunk + 3328 + row % 8 * 4 + row / 8 * 2) * sc * (q - 32);
         }
     }
 }
