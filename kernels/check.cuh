@@ -7,9 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "few.cuh"
+#include "matmul.cuh"
 #include "reference.cuh"
-#include "several.cuh"
 
 #define CHECK(call)                                                                      \
     do {                                                                                 \
@@ -45,8 +44,6 @@ struct Matrix {
 inline const Matrix LAYER[] = {
     {"qkv", 10240, 8192}, {"out", 8192, 8192}, {"gate+up", 57344, 8192}, {"down", 8192, 28672}};
 constexpr int LAYERS = 6, COLUMNS = 16, MOST_K = 28672, MOST_ROWS = 57344;
-// Several columns' activations are behind the few ones'.
-constexpr size_t SEVERAL_AT = static_cast<size_t>(COLUMNS) / 4 * MOST_K / 64 * RECORD;
 
 inline cudaStream_t stream_;
 inline int multiprocessors_;
@@ -72,19 +69,17 @@ inline void launch(const Variant& v, const uint8_t* w, const Matrix& m, int colu
     config.stream = stream_;
     config.attrs = &attribute;
     config.numAttrs = 1;
-    CHECK(cudaLaunchKernelEx(&config, kernel.kernel, w, x_ + (columns <= 4 ? 0 : SEVERAL_AT), y_, m.k / 256, sets,
+    CHECK(cudaLaunchKernelEx(&config, kernel.kernel, w, x_, y_, m.k / 256, sets,
                              columns));
 }
 
-__global__ void round_kernel(const float* from, uint8_t* x, Form form, int k) {
+__global__ void round_kernel(const float* from, uint8_t* x, int k) {
     const int column = blockIdx.y, at = blockIdx.x * blockDim.x + threadIdx.x;
-    store_block(x, form, k / 256, column, at / 32, from[static_cast<size_t>(column) * k + at]);
+    store_block(x, NARROW, k / 256, column, at / 32, from[static_cast<size_t>(column) * k + at]);
 }
 
 inline void round_activations(int k) {
-    for (Form form : {FEW, SEVERAL})
-        round_kernel<<<dim3(k / 256, COLUMNS), 256, 0, stream_>>>(
-            input_, x_ + (form == FEW ? 0 : SEVERAL_AT), form, k);
+    round_kernel<<<dim3(k / 256, COLUMNS), 256, 0, stream_>>>(input_, x_, k);
     CHECK(cudaGetLastError());
 }
 

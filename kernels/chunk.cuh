@@ -61,6 +61,13 @@ __device__ inline uint32_t moved(uint32_t word, int from, int to) {
     return from < to ? word << (to - from) : word >> (from - to);
 }
 
+// (a & mask) ^ flipped, in one instruction.
+__device__ inline uint32_t masked_and_flipped(uint32_t a, uint32_t mask, uint32_t flipped) {
+    uint32_t r;
+    asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(r) : "r"(a), "r"(mask), "r"(flipped));
+    return r;
+}
+
 // The last bit of a subnormal half.
 constexpr float SMALLEST = 1.0f / (1 << 24);
 
@@ -105,7 +112,8 @@ struct Q4_0 {
     __device__ static void bytes(Bytes& to, const A& a, int p, int e) {
         const uint4 w = a(p);
 #pragma unroll
-        for (int i = 0; i < 4; i++) to[i] = ((e ? word(w, i) : word(w, i) << 4) & 0xF0F0F0F0) ^ SIGNS;
+        for (int i = 0; i < 4; i++)
+            to[i] = masked_and_flipped(e ? word(w, i) : word(w, i) << 4, 0xF0F0F0F0, SIGNS);
     }
     template <class A>
     __device__ static void halves(Halves& f, const A& a, int p, int e) {

@@ -10,23 +10,11 @@
 
 #include "check.cuh"
 
-template <class F, class K>
-__global__ __launch_bounds__(K::W* K::RW * 32, K::BLOCKS) void few_kernel(
-    const uint8_t* w, const uint8_t* x, float* y, int chunks, int sets, int columns) {
-    const int rows = sets * K::RW * K::MT * 16;
-    few<F, K::MT, K::RW, K::W, K::R>(
-        w, x, chunks, Share(sets, 1), columns, [] {},
-        [&](int tile, int column, int row, float sum, bool valid) {
-            if (valid) y[static_cast<size_t>(column) * rows + tile * 16 + row] = sum;
-        },
-        [](int) {});
-}
-
 template <class F, int NT, class K>
-__global__ __launch_bounds__(K::W* K::RW * 32, K::BLOCKS) void several_kernel(
+__global__ __launch_bounds__(K::W* K::RW * 32, K::BLOCKS) void direct_kernel(
     const uint8_t* w, const uint8_t* x, float* y, int chunks, int sets, int columns) {
     const int rows = sets * K::RW * K::MT * 16;
-    several<F, NT, K::MT, K::RW, K::W, K::R, K::X>(
+    direct<F, NT, K::MT, K::RW, K::W, K::R, K::X>(
         w, x, chunks, Share(sets, 1), columns, [] {},
         [&](int tile, int column, int row, float sum, bool valid) {
             if (valid) y[static_cast<size_t>(column) * rows + tile * 16 + row] = sum;
@@ -87,45 +75,38 @@ struct Shape {
     }
 };
 
-// NT tiles of 8 columns; none: few.
 template <class F, int NT, class K>
 Narrow narrow() {
-    Narrow narrow = {nullptr, K::RW * K::MT * 16, K::RW * K::W * 32, 0, K::BLOCKS, K::EACH};
-    if constexpr (NT == 0) {
-        narrow.kernel = few_kernel<F, K>;
-        narrow.shared = few_bytes<F>(K::MT, K::RW, K::W, K::R);
-    } else {
-        narrow.kernel = several_kernel<F, NT, K>;
-        narrow.shared = several_bytes<F>(NT, K::MT, K::RW, K::W, K::R, K::X);
-    }
+    const Narrow narrow = {direct_kernel<F, NT, K>, K::RW * K::MT * 16, K::RW * K::W * 32,
+                           direct_bytes<F>(NT, K::MT, K::RW, K::W, K::R, K::X), K::BLOCKS, K::EACH};
     CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(narrow.kernel),
                                cudaFuncAttributeMaxDynamicSharedMemorySize, narrow.shared));
     return narrow;
 }
 
-template <class F, class Few, class Many> void add() {
-    const std::string name =
-        std::string(NAMES[format_of<F>()]) + " " + Few::name() + " | " + Many::name();
-    variants.push_back({name, format_of<F>(), F::BYTES, narrow<F, 0, Few>(), narrow<F, 1, Many>(),
-                        narrow<F, 2, Many>()});
+// Shapes for up to 4, 8 and 16 columns.
+template <class F, class Four, class Eight, class Sixteen> void add() {
+    const std::string name = std::string(NAMES[format_of<F>()]) + " " + Four::name() + " | " +
+                             Eight::name() + " | " + Sixteen::name();
+    variants.push_back({name, format_of<F>(), F::BYTES, narrow<F, 1, Four>(), narrow<F, 2, Eight>(),
+                        narrow<F, 4, Sixteen>()});
 }
 
 void add_all() {
-    add<Q4_0, Shape<2, 8, 2, 2, 3, 1>, Shape<2, 8, 2, 2, 3, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 3, 3, 3>, Shape<2, 8, 1, 2, 3, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 4, 3, 2>, Shape<1, 8, 2, 2, 3, 1>>();
-    add<Q4_0, Shape<2, 8, 1, 2, 3, 2, 1>, Shape<4, 8, 1, 2, 3, 1>>();
-    add<Q4_0, Shape<2, 8, 1, 2, 3, 2>, Shape<2, 8, 2, 2, 2, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 2, 3, 4>, Shape<1, 8, 2, 3, 3, 1>>();
-    add<Q4_0, Shape<1, 8, 2, 3, 3, 1>, Shape<1, 8, 1, 2, 3, 2>>();
-    add<Q4_0, Shape<1, 8, 1, 5, 3, 2>, Shape<1, 8, 2, 2, 4, 1>>();
-    add<Q4_0, Shape<2, 8, 1, 4, 3, 1>, Shape<1, 8, 1, 2, 2, 2>>();
-    add<Q4_0, Shape<4, 8, 1, 2, 3, 1>, Shape<2, 8, 1, 2, 4, 1>>();
-    add<Q4_0, Shape<1, 4, 1, 3, 3, 5>, Shape<2, 4, 4, 2, 3, 1>>();
-    add<Q4_K, Shape<2, 8, 2, 2, 3, 1>, Shape<2, 8, 2, 2, 3, 1>>();
-    add<Q5_K, Shape<2, 8, 2, 2, 3, 1>, Shape<1, 8, 2, 2, 3, 1>>();
-    add<Q6_K, Shape<1, 8, 2, 2, 3, 1>, Shape<1, 8, 2, 2, 3, 1>>();
-    add<Q8_0, Shape<1, 8, 2, 2, 3, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q4_0, Shape<2, 8, 2, 2, 5, 1>, Shape<2, 8, 2, 2, 5, 1>, Shape<2, 8, 2, 2, 3, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 5, 2>, Shape<2, 8, 2, 2, 4, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 2, 5, 3>, Shape<2, 8, 1, 2, 3, 2>, Shape<2, 8, 1, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 3, 5, 2>, Shape<2, 8, 1, 2, 5, 1>, Shape<2, 8, 1, 2, 5, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 3, 7, 2>, Shape<2, 8, 2, 2, 3, 1>, Shape<4, 8, 1, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 4, 9, 2>, Shape<4, 8, 1, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>>();
+    add<Q4_0, Shape<2, 8, 2, 2, 5, 1, 1>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 3, 3, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 5, 2, 1>, Shape<1, 8, 2, 3, 5, 1>, Shape<1, 8, 1, 2, 3, 2>>();
+    add<Q4_0, Shape<1, 8, 2, 3, 9, 1>, Shape<2, 8, 2, 2, 2, 1>, Shape<2, 8, 2, 2, 2, 1>>();
+    add<Q4_0, Shape<4, 8, 1, 2, 5, 1>, Shape<4, 8, 1, 2, 3, 1>, Shape<1, 8, 2, 2, 4, 1>>();
+    add<Q4_K, Shape<2, 8, 2, 2, 5, 1>, Shape<2, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q5_K, Shape<2, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q6_K, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q8_0, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
 }
 
 // Median milliseconds of a graph of what `work` launches.
@@ -180,7 +161,7 @@ int main(int argc, char** argv) {
     CHECK(cudaMalloc(&weights_, layer_most * LAYERS));
     CHECK(cudaMalloc(&input_, static_cast<size_t>(COLUMNS) * MOST_K * 4));
     CHECK(cudaMalloc(&y_, static_cast<size_t>(COLUMNS) * MOST_ROWS * 4));
-    CHECK(cudaMalloc(&x_, 2 * SEVERAL_AT));
+    CHECK(cudaMalloc(&x_, static_cast<size_t>(COLUMNS) / 4 * MOST_K / 64 * RECORD));
     std::vector<float> input(static_cast<size_t>(COLUMNS) * MOST_K);
     for (size_t i = 0; i < input.size(); i++) input[i] = hash(i) / 4294967296.0f * 2 - 1;
     CHECK(cudaMemcpy(input_, input.data(), input.size() * 4, cudaMemcpyHostToDevice));
@@ -215,7 +196,7 @@ int main(int argc, char** argv) {
     }
     printf(good ? "all variants agree with the host\n" : "WRONG RESULTS\n");
 
-    printf("\n%-60s %6s |%22s |%39s | %s\n", "one layer", "no PDL", "1 column",
+    printf("\n%-72s %6s |%22s |%39s | %s\n", "one layer", "no PDL", "1 column",
            "us at 2, 4, 8, 16 columns, 16/1", "TB/s of qkv, out, gate+up, down");
     for (const Variant& v : variants) {
         size_t bytes = 0;
@@ -232,7 +213,7 @@ int main(int argc, char** argv) {
             });
         };
         const float late = layer(1, false), one = layer(1, true);
-        printf("%-60s %6.1f | %6.1f us  %5.2f TB/s |", v.name.c_str(), late, one, bytes / one / 1e6);
+        printf("%-72s %6.1f | %6.1f us  %5.2f TB/s |", v.name.c_str(), late, one, bytes / one / 1e6);
         float time = 0;
         for (int columns : {2, 4, 8, 16}) printf(" %6.1f", time = layer(columns, true));
         printf("  x%5.3f |", time / one);

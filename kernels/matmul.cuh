@@ -1,11 +1,17 @@
-// What products of a quantized matrix with few and several columns share: how weights
-// come, and how sums are put together.
+// Products of a quantized matrix with 1 to 16 columns of activations.
 //
 // A set of rows is RW groups of MT tiles of 16. A block takes neighbouring sets, its
 // share of all. Each group has W warps that share its columns: warp w takes the chunks w,
-// w + W, ... Each element of a result is summed in an order that depends on W alone,
-// neither on the columns beside it nor on MT and RW: that is why a column's bits do not
-// depend on how many there are.
+// w + W, ... The RW warps with the same w are a team: they share copies of the same
+// activations. All that is multiplied is copied to shared memory ahead, R chunks of each
+// warp's weights and X pairs of blocks of each team's activations, the next set's too.
+// Weights do not depend on the kernel before, so the first ones are under way before it
+// ends.
+//
+// An activation's two bytes are neighbouring columns of operand B, so that a product with
+// 8 columns is one of 4 activations. A block's sum is exact; each element of a result is
+// summed in an order that depends on W alone, neither on the columns beside it nor on MT
+// and RW: that is why a column's bits do not depend on how many there are.
 #pragma once
 #include "activations.cuh"
 
@@ -90,28 +96,150 @@ struct Weights {
     }
 };
 
-// Where a lane's sums are in a tile of 16 rows: `acc[i]` of `columns_of<N>` columns.
-// Columns lie so far apart in shared memory that no two lanes' banks meet.
-template <int N>
-struct Sums {
-    static constexpr int COLUMNS = 2 * N, PITCH = N == 2 ? 24 : 20;
-    // Of 2: rows g and g + 8 of column t. Of 4: those of columns 2t and 2t + 1.
-    __device__ static int column(int t, int i) { return N == 2 ? t : 2 * t + i % 2; }
-    __device__ static int row(int g, int i) { return g + i * 2 / N * 8; }
+// A team's activations on their way to X slots in shared memory, a pair of blocks each,
+// round and round. NT records of 4 columns make a pair; of a record comes what the
+// format needs, and the columns that are there.
+template <class F, int NT, int RW, int W, int X>
+struct Columns {
+    static constexpr int PIECES = (F::MINIMUM ? RECORD : SUMS_AT) / 16, SLOT = NT * PIECES * 16;
+    static constexpr int COPIES = (NT * PIECES + RW * 32 - 1) / (RW * 32), AHEAD = X - 1;
+    const uint8_t* from[COPIES];
+    bool copies[COPIES];
+    int to, turn, steps, step = 0;
+
+    __device__ Columns(const uint8_t* x, int chunks, int columns, int steps) : steps(steps) {
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, first = warp % W;
+        to = (warp / W * 32 + lane) * 16;
+        turn = -(steps - 1) * W * 4 * RECORD;
+#pragma unroll
+        for (int i = 0; i < COPIES; i++) {
+            const int at = to / 16 + i * RW * 32, tile = at / PIECES, piece = at % PIECES;
+            copies[i] = tile < NT && tile * 4 + (piece < 32 ? piece / 8 : 0) < columns;
+            from[i] = x + static_cast<size_t>(tile * chunks + first) * 4 * RECORD + piece * 16;
+        }
+    }
+
+    // The pair that is AHEAD of the `p`-th of a chunk.
+    __device__ void fetch(uint8_t* slot, int p) {
+        const int pair = (p + AHEAD) % 4;
+        if (pair == 0) advance();
+#pragma unroll
+        for (int i = 0; i < COPIES; i++)
+            if (copies[i]) copy_async(slot + to + i * RW * 512, from[i] + pair * RECORD);
+    }
+
+    __device__ void advance() {
+        const bool last = ++step == steps;
+        if (last) step = 0;
+#pragma unroll
+        for (int i = 0; i < COPIES; i++) from[i] += last ? turn : W * 4 * RECORD;
+    }
+
+    // What is ahead of the first pair.
+    __device__ void begin(uint8_t* slots) {
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++) {
+            if (i > 0 && i % 4 == 0) advance();
+#pragma unroll
+            for (int j = 0; j < COPIES; j++)
+                if (copies[j])
+                    copy_async(slots + i * SLOT + to + j * RW * 512, from[j] + i % 4 * RECORD);
+            end_of_copies();
+        }
+    }
 };
 
-// Bytes of shared memory that the sums of a tile of each group take.
-constexpr int sums_bytes(int n, int nt, int rw, int w) {
-    return nt * 2 * n * rw * w * (n == 2 ? 24 : 20) * 4;
+// c = a * b for 16 rows, 8 columns and 32 terms; a has a sign or not, b has one.
+template <bool SIGNED>
+__device__ inline void multiply_bytes(int (&c)[4], const Bytes& a, uint32_t b0, uint32_t b1) {
+    if constexpr (SIGNED)
+        asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+            "{%8,%9}, {%10,%10,%10,%10};"
+            : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
+    else
+        asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+            "{%8,%9}, {%10,%10,%10,%10};"
+            : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
 }
+
+// 16 terms, with signs.
+__device__ inline void multiply_bytes(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t b0) {
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
+        "{%7,%7,%7,%7};"
+        : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
+        : "r"(a0), "r"(a1), "r"(b0), "r"(0));
+}
+
+// Adds the products of the block 2p + e of MT tiles of rows with NT tiles of 4 columns: a
+// lane has rows g and g + 8 of column t.
+template <class F, int NT, int MT>
+__device__ inline void multiply(float (&acc)[MT][NT][2], const Shared<F> (&a)[MT],
+                                const uint8_t* slot, int p, int e) {
+    constexpr int PITCH = F::MINIMUM ? RECORD : SUMS_AT;
+    const int lane = threadIdx.x % 32;
+    Bytes w[MT];
+    Scales s[MT];
+#pragma unroll
+    for (int m = 0; m < MT; m++) {
+        F::bytes(w[m], a[m], p, e);
+        F::scales(s[m], a[m], p, e, F::byte_unit(e));
+    }
+#pragma unroll
+    for (int t = 0; t < NT; t++) {
+        const uint8_t* record = slot + t * PITCH;
+        const uint4 q = *reinterpret_cast<const uint4*>(record + lane * 16);
+        const uint32_t b[2] = {e ? q.z : q.x, e ? q.w : q.y};
+        const uint8_t* own = record + SCALES_AT + lane % 4 * 8;
+        const float2 both = *reinterpret_cast<const float2*>(own);
+        const float d = e ? both.y : both.x;
+        float2 sums;
+        if (F::MINIMUM) sums = *reinterpret_cast<const float2*>(own + SUMS_AT - SCALES_AT);
+#pragma unroll
+        for (int m = 0; m < MT; m++) {
+            int c[F::PARTS][4];
+            if constexpr (F::PARTS == 1) {
+                multiply_bytes<!F::MINIMUM>(c[0], w[m], b[0], b[1]);
+            } else {
+                multiply_bytes(c[0], w[m][0], w[m][1], b[0]);
+                multiply_bytes(c[1], w[m][2], w[m][3], b[1]);
+            }
+#pragma unroll
+            for (int row = 0; row < 2; row++) {
+                float& sum = acc[m][t][row];
+#pragma unroll
+                for (int i = 0; i < F::PARTS; i++) {
+                    const int whole = c[i][2 * row] * 256 + c[i][2 * row + 1];
+                    sum = fmaf(s[m].d[row][i] * d, static_cast<float>(whole), sum);
+                }
+                if (F::MINIMUM) sum = fmaf(-s[m].m[row], e ? sums.y : sums.x, sum);
+            }
+        }
+    }
+}
+
+// The warps of a team wait for each other.
+template <int RW>
+__device__ inline void wait_for_team(int w) {
+    if (RW == 1)
+        __syncwarp();
+    else
+        asm volatile("bar.sync %0, %1;" ::"r"(w + 1), "n"(RW * 32) : "memory");
+}
+
+// Columns lie this far apart in shared memory: no two lanes' banks meet.
+constexpr int PITCH = 24;
+
+// Bytes of shared memory that the sums of a tile of each group take.
+constexpr int sums_bytes(int nt, int rw, int w) { return nt * 4 * rw * w * PITCH * 4; }
 
 // Adds the warps' sums in their order; `emit(tile, column, row, sum, valid)` is
 // called for the 16 rows and all columns of every tile of the set, a value for each
 // lane of whole warps: lanes 2i and 2i + 1 hold neighbouring rows.
-template <int N, int NT, int MT, int RW, int W, class Emit>
-__device__ inline void reduce(const float (&acc)[MT][NT][N], float* sums, int columns, Emit emit) {
-    using S = Sums<N>;
-    constexpr int ALL = NT * S::COLUMNS * S::PITCH;
+template <int NT, int MT, int RW, int W, class Emit>
+__device__ inline void reduce(const float (&acc)[MT][NT][2], float* sums, int columns, Emit emit) {
+    constexpr int ALL = NT * 4 * PITCH;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
     for (int m = 0; m < MT; m++) {
@@ -119,18 +247,81 @@ __device__ inline void reduce(const float (&acc)[MT][NT][N], float* sums, int co
 #pragma unroll
         for (int n = 0; n < NT; n++)
 #pragma unroll
-            for (int i = 0; i < N; i++)
-                sums[warp * ALL + (n * S::COLUMNS + S::column(t, i)) * S::PITCH + S::row(g, i)] =
-                    acc[m][n][i];
+            for (int i = 0; i < 2; i++)
+                sums[warp * ALL + (n * 4 + t) * PITCH + g + i * 8] = acc[m][n][i];
         __syncthreads();
         for (int o = warp * 32; o < RW * 16 * columns; o += RW * W * 32) {
             const int at = min((o + lane) / 16, RW * columns - 1), row = lane % 16;
             const int group = RW == 1 ? 0 : at / columns, column = at - group * columns;
-            const float* from = sums + group * W * ALL + column * S::PITCH + row;
+            const float* from = sums + group * W * ALL + column * PITCH + row;
             float sum = from[0];
 #pragma unroll
             for (int w = 1; w < W; w++) sum += from[w * ALL];
             emit(group * MT + m, column, row, sum, o + lane < RW * 16 * columns);
         }
+    }
+}
+
+// Bytes of shared memory of a block.
+template <class F>
+constexpr int direct_bytes(int nt, int mt, int rw, int w, int r, int x) {
+    const int record = F::MINIMUM ? RECORD : SUMS_AT;
+    return w * (rw * r * mt * F::BYTES + x * nt * record) + sums_bytes(nt, rw, w);
+}
+
+// NT is the number of tiles of 4 columns; what comes of columns past the last is not
+// emitted. `prepare` runs in all threads after the products of a set, `finish(set)` after
+// what is emitted of it.
+template <class F, int NT, int MT, int RW, int W, int R, int X, class Prepare, class Emit,
+          class Finish>
+__device__ inline void direct(const uint8_t* weights, const uint8_t* x, int chunks,
+                              const Share& share, int columns, Prepare prepare, Emit emit,
+                              Finish finish) {
+    // A chunk comes with a pair of blocks, and is there when the pair is.
+    static_assert(R > 1 && X > 1 && X - 1 <= 4 * (R - 1), "weights are there in time");
+    extern __shared__ __align__(128) uint8_t ring[];
+    using Ring = Weights<F, MT, RW, W, R>;
+    using Slots = Columns<F, NT, RW, W, X>;
+    const int warp = threadIdx.x / 32, first = warp % W;
+    float* sums = reinterpret_cast<float*>(ring);
+    uint8_t* slots = ring + sums_bytes(NT, RW, W) + first * X * Slots::SLOT;
+    uint8_t* stages = ring + sums_bytes(NT, RW, W) + W * X * Slots::SLOT + warp * R * Ring::STAGE;
+    Ring a(stages, weights, chunks, share);
+    Slots columns_of(x, chunks, columns, a.steps);
+#pragma unroll
+    for (int i = 0; i < R; i++) a.fetch(i);
+    wait_for_kernel_before();
+    let_kernel_after_start();
+    if (a.steps > 0) columns_of.begin(slots);
+    int stage = 0, before = R;
+    int now = 0, last = (X - 1) * Slots::SLOT;
+    for (int set = share.begin; set < share.end; set++) {
+        float acc[MT][NT][2] = {};
+        for (int step = 0; step < a.steps; step++) {
+            Shared<F> chunk[MT];
+#pragma unroll
+            for (int m = 0; m < MT; m++) chunk[m] = a(stage, m);
+#pragma unroll
+            for (int p = 0; p < 4; p++) {
+                // This pair's copies are there for all, and nobody reads the last one's.
+                wait_for_copies<X - 2>();
+                wait_for_team<RW>(first);
+                if (p == 0 && before < R) a.fetch(before);
+                columns_of.fetch(slots + last, p);
+                end_of_copies();
+#pragma unroll
+                for (int e = 0; e < 2; e++) multiply<F, NT, MT>(acc, chunk, slots + now, p, e);
+                last = now;
+                now = now == (X - 1) * Slots::SLOT ? 0 : now + Slots::SLOT;
+            }
+            before = stage;
+            stage = stage == R - 1 ? 0 : stage + 1;
+        }
+        prepare();
+        reduce<NT, MT, RW, W>(acc, sums, columns,
+                              [&](int tile, int column, int row, float sum, bool valid) {
+                                  emit(set * RW * MT + tile, column, row, sum / F::BYTE_UNIT, valid);
+                              });
+        finish(set);
     }
 }
