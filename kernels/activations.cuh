@@ -13,7 +13,7 @@
 // WIDE, for more: halves, in the order of operand B of two mma.m16n8k16 for each 8
 // columns and 32 elements: lane 4g + t has, of column g, 4t, 4t + 2, 4t + 1, 4t + 3, then
 // 16 further.
-enum Form { NARROW, WIDE_FORM };
+enum class Form : int { NARROW, WIDE };
 
 constexpr int RECORD = 576, SCALES_AT = 512, SUMS_AT = 544;
 
@@ -63,7 +63,7 @@ __device__ inline void store_wide(uint8_t* x, int chunks, int column, int k, flo
 __device__ inline void store_block(uint8_t* x, Form form, int chunks, int column, int block,
                                    float value) {
     const int lane = threadIdx.x % 32, k = block * 32 + lane;
-    if (form == WIDE_FORM) return store_wide(x, chunks, column, k, value);
+    if (form == Form::WIDE) return store_wide(x, chunks, column, k, value);
     float largest = fabsf(value);
     for (int i = 16; i > 0; i /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, i));
     const float scale = largest / MOST;

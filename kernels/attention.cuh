@@ -145,7 +145,7 @@ __device__ inline void attend(const Attention& p) {
 
 // The pieces of a row put together. Grid (heads, columns), D threads.
 template <int D>
-__device__ inline void join(const Attention& p, uint4* x, int chunks) {
+__device__ inline void join(const Attention& p, uint8_t* x, int chunks) {
     const State state = *p.state;
     const int head = blockIdx.x, column = blockIdx.y;
     if (column >= state.columns) return;
@@ -163,14 +163,15 @@ __device__ inline void join(const Attention& p, uint4* x, int chunks) {
         sum = fmaf(of.y, factor, sum);
         mixed = fmaf(p.sums[(row + i) * D + threadIdx.x], factor, mixed);
     }
-    store(x, chunks * 8, column, head * D + static_cast<int>(threadIdx.x), mixed / sum);
+    const int block = (head * D + static_cast<int>(threadIdx.x)) / 32;
+    store_block(x, Form::NARROW, chunks, column, block, mixed / sum);
 }
 
 // Many columns: one piece after the other, what was summed before scaled anew when
 // a score is larger than all before it (Milakov and Gimelshein, arXiv:1805.02867).
 // Grid (columns / 64, heads), 4 warps of 16 columns each.
 template <int D, class Cache>
-__device__ inline void attend_wide(const Attention& p, uint4* x, int chunks) {
+__device__ inline void attend_wide(const Attention& p, uint8_t* x, int chunks) {
     extern __shared__ __align__(128) uint8_t ring[];
     Rows<D> keys = reinterpret_cast<Rows<D>>(ring), values = keys + SPLIT;
     const State state = *p.state;
@@ -225,7 +226,7 @@ __device__ inline void attend_wide(const Attention& p, uint4* x, int chunks) {
         for (int n = 0; n < D / 8; n++)
 #pragma unroll
             for (int j = 0; j < 2; j++)
-                store(x, chunks * 8, first + i * 8, head * D + n * 8 + 2 * t + j,
-                      mixed[n][2 * i + j] / sum[i]);
+                store_wide(x, chunks, first + i * 8, head * D + n * 8 + 2 * t + j,
+                           mixed[n][2 * i + j] / sum[i]);
     }
 }

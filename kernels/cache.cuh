@@ -19,14 +19,6 @@ __device__ inline void copy_async(void* to, const void* from, bool there) {
                  : "memory");
 }
 
-__device__ inline void end_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Waits for all copies but those of the last OPEN groups.
-template <int OPEN>
-__device__ inline void wait_for_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(OPEN) : "memory");
-}
-
 // `q (columns, heads, D)`, `k` and `v (kv heads, context, D)`, in halves or in 8 bits
 // with scales `(kv heads, context, D / 32)`, halves, behind them. `attend` writes, for
 // each row and piece, the sum of values weighted by e^(score - top), `sums (columns,

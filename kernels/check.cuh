@@ -75,7 +75,7 @@ inline void launch(const Variant& v, const uint8_t* w, const Matrix& m, int colu
 
 __global__ void round_kernel(const float* from, uint8_t* x, int k) {
     const int column = blockIdx.y, at = blockIdx.x * blockDim.x + threadIdx.x;
-    store_block(x, NARROW, k / 256, column, at / 32, from[static_cast<size_t>(column) * k + at]);
+    store_block(x, Form::NARROW, k / 256, column, at / 32, from[static_cast<size_t>(column) * k + at]);
 }
 
 inline void round_activations(int k) {

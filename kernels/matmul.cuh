@@ -14,6 +14,7 @@
 // and RW: that is why a column's bits do not depend on how many there are.
 #pragma once
 #include "activations.cuh"
+#include "mma.cuh"
 
 // 16 bytes into shared memory.
 __device__ inline void copy_async(void* to, const void* from) {
@@ -40,13 +41,13 @@ struct Shared {
     }
 };
 
-// The sets of a block: UNIT neighbouring ones belong together.
+// The sets of a block: `together` neighbouring ones belong together.
 struct Share {
     int begin, end;
-    __device__ Share(int sets, int unit) {
-        const int64_t units = sets / unit, block = blockIdx.x, grid = gridDim.x;
-        begin = static_cast<int>(block * units / grid) * unit;
-        end = static_cast<int>((block + 1) * units / grid) * unit;
+    __device__ Share(int units, int together) {
+        const int64_t block = blockIdx.x, grid = gridDim.x;
+        begin = static_cast<int>(block * units / grid) * together;
+        end = static_cast<int>((block + 1) * units / grid) * together;
     }
 };
 
@@ -149,29 +150,6 @@ struct Columns {
     }
 };
 
-// c = a * b for 16 rows, 8 columns and 32 terms; a has a sign or not, b has one.
-template <bool SIGNED>
-__device__ inline void multiply_bytes(int (&c)[4], const Bytes& a, uint32_t b0, uint32_t b1) {
-    if constexpr (SIGNED)
-        asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-            "{%8,%9}, {%10,%10,%10,%10};"
-            : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
-    else
-        asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-            "{%8,%9}, {%10,%10,%10,%10};"
-            : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "r"(0));
-}
-
-// 16 terms, with signs.
-__device__ inline void multiply_bytes(int (&c)[4], uint32_t a0, uint32_t a1, uint32_t b0) {
-    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-        "{%7,%7,%7,%7};"
-        : "=r"(c[0]), "=r"(c[1]), "=r"(c[2]), "=r"(c[3])
-        : "r"(a0), "r"(a1), "r"(b0), "r"(0));
-}
-
 // Adds the products of the block 2p + e of MT tiles of rows with NT tiles of 4 columns: a
 // lane has rows g and g + 8 of column t.
 template <class F, int NT, int MT>
@@ -270,8 +248,8 @@ constexpr int direct_bytes(int nt, int mt, int rw, int w, int r, int x) {
 }
 
 // NT is the number of tiles of 4 columns; what comes of columns past the last is not
-// emitted. `prepare` runs in all threads after the products of a set, `finish(set)` after
-// what is emitted of it.
+// emitted. `prepare` runs in all threads after the products of the first set, `finish(set)`
+// after what is emitted of a set.
 template <class F, int NT, int MT, int RW, int W, int R, int X, class Prepare, class Emit,
           class Finish>
 __device__ inline void direct(const uint8_t* weights, const uint8_t* x, int chunks,
@@ -317,7 +295,7 @@ __device__ inline void direct(const uint8_t* weights, const uint8_t* x, int chun
             before = stage;
             stage = stage == R - 1 ? 0 : stage + 1;
         }
-        prepare();
+        if (set == share.begin) prepare();
         reduce<NT, MT, RW, W>(acc, sums, columns,
                               [&](int tile, int column, int row, float sum, bool valid) {
                                   emit(set * RW * MT + tile, column, row, sum / F::BYTE_UNIT, valid);

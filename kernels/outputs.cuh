@@ -23,9 +23,10 @@ struct Heads {
 struct Residual {
     float* hidden;
     const float* weight;
-    uint4* x;
+    uint8_t* x;
     float* squares;
     int dim, chunks;
+    Form form;
 };
 
 // 1 / root mean square of each column from `first` on, into shared memory.
@@ -76,5 +77,5 @@ __device__ inline void add_residual(const Residual& to, int block, int column, f
     float square = x * x;
     for (int i = 16; i > 0; i /= 2) square += __shfl_xor_sync(~0u, square, i);
     if (lane == 0) to.squares[static_cast<size_t>(column) * (to.dim / 32) + block] = square;
-    store(to.x, to.chunks * 8, column, row, x * to.weight[row]);
+    store_block(to.x, to.form, to.chunks, column, block, x * to.weight[row]);
 }
