@@ -265,7 +265,7 @@ FORMAT(Q8_0)
 #define HEADS(D)                                                                                  \
     ATTENTION(D, D, F16)                                                                          \
     ATTENTION(D##_q8_0, D, Q8)                                                                    \
-    extern "C" __global__ __launch_bounds__(D) void join_##D(Attention p, uint8_t* x, int chunks) { \
+    extern "C" __global__ __launch_bounds__(D* JOINERS) void join_##D(Attention p, uint8_t* x, int chunks) { \
         join<D>(p, x, chunks);                                                                    \
     }
 HEADS(32)
@@ -276,8 +276,8 @@ extern "C" __global__ __launch_bounds__(256) void quantize_cache(Fresh p) { quan
 // The first norm: embeddings are in `hidden` already. Grid (dim / 256, columns).
 extern "C" __global__ __launch_bounds__(256) void begin(Residual to, const State* state) {
     const int column = blockIdx.y, block = blockIdx.x * 8 + threadIdx.x / 32;
-    wait_for_kernel_before();
     let_kernel_after_start();
+    wait_for_kernel_before();
     if (column < state->columns && block < to.dim / 32) add_residual(to, block, column, 0.0f);
 }
 

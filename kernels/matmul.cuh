@@ -268,8 +268,8 @@ __device__ inline void direct(const uint8_t* weights, const uint8_t* x, int chun
     Slots columns_of(x, chunks, columns, a.steps);
 #pragma unroll
     for (int i = 0; i < R; i++) a.fetch(i);
-    wait_for_kernel_before();
     let_kernel_after_start();
+    wait_for_kernel_before();
     if (a.steps > 0) columns_of.begin(slots);
     int stage = 0, before = R;
     int now = 0, last = (X - 1) * Slots::SLOT;

@@ -33,6 +33,9 @@ pub(super) const WIDE_COLUMNS: (usize, usize) = (128, 64);
 /// Positions that one block of `attend` looks at.
 pub(super) const SPLIT: usize = 64;
 
+/// Threads of `join` for each element of a head.
+pub(super) const JOINERS: usize = 8;
+
 /// Sizes of heads that `attend` and `join` are compiled for.
 pub const HEAD_DIMS: [usize; 3] = [32, 64, 128];
 

@@ -1,7 +1,7 @@
 //! The launches that write the cache and read it.
 
 use super::{Launch, Plan, Structure, count};
-use crate::llama::cuda::kernels::{MOST_COLUMNS, SPLIT, WIDE_COLUMNS, Width};
+use crate::llama::cuda::kernels::{JOINERS, MOST_COLUMNS, SPLIT, WIDE_COLUMNS, Width};
 use crate::llama::cuda::layout::COLUMNS;
 use crate::llama::cuda::memory::{layer_cache, pieces};
 use crate::llama::{CacheType, LlamaConfig};
@@ -81,7 +81,7 @@ impl Plan<'_> {
             kernel: format!("join_{head_dim}"),
             grid: (count(heads), count(self.width.columns())),
             shares: false,
-            threads: count(head_dim),
+            threads: count(head_dim * JOINERS),
             shared: 0,
             arguments: vec![attention, x, chunks],
         };
