@@ -94,17 +94,18 @@ template <class F, class Four, class Eight, class Sixteen> void add() {
 
 void add_all() {
     add<Q4_0, Shape<2, 8, 1, 2, 5, 2>, Shape<2, 8, 2, 2, 5, 1>, Shape<2, 8, 2, 2, 3, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 2, 3, 4>, Shape<1, 8, 1, 2, 5, 2>, Shape<1, 8, 1, 2, 3, 2>>();
-    add<Q4_0, Shape<1, 8, 1, 2, 4, 3>, Shape<2, 8, 1, 2, 4, 1>, Shape<2, 8, 1, 2, 4, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 3, 3, 3>, Shape<1, 8, 2, 3, 4, 1>, Shape<1, 8, 2, 3, 4, 1>>();
-    add<Q4_0, Shape<1, 8, 1, 2, 5, 3, 1>, Shape<4, 8, 1, 2, 5, 1>, Shape<4, 8, 1, 2, 2, 1>>();
-    add<Q4_0, Shape<1, 4, 1, 2, 5, 5>, Shape<2, 4, 4, 2, 5, 1>, Shape<2, 4, 4, 2, 3, 1>>();
-    add<Q4_0, Shape<1, 4, 1, 2, 5, 6>, Shape<1, 4, 2, 2, 5, 2>, Shape<1, 4, 2, 2, 5, 2>>();
-    add<Q4_0, Shape<1, 4, 1, 3, 5, 5>, Shape<1, 4, 4, 2, 5, 1>, Shape<1, 4, 4, 2, 5, 1>>();
-    add<Q4_0, Shape<1, 4, 2, 2, 5, 3>, Shape<2, 4, 2, 2, 5, 1>, Shape<2, 4, 2, 2, 5, 1>>();
-    add<Q4_0, Shape<2, 4, 1, 2, 5, 4>, Shape<2, 4, 1, 2, 5, 2>, Shape<2, 4, 1, 2, 3, 2>>();
-    add<Q4_0, Shape<1, 16, 1, 2, 5, 2>, Shape<1, 16, 1, 2, 5, 1>, Shape<1, 16, 1, 2, 3, 1>>();
-    add<Q4_0, Shape<1, 16, 1, 2, 4, 2>, Shape<2, 16, 1, 2, 4, 1>, Shape<1, 16, 1, 2, 2, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 2, 5, 3>, Shape<2, 8, 2, 2, 4, 1>, Shape<2, 8, 1, 2, 5, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 3, 3, 3>, Shape<2, 8, 1, 2, 3, 2>, Shape<1, 8, 2, 3, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 3, 5, 2>, Shape<2, 8, 1, 2, 5, 1>, Shape<4, 8, 1, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 2, 3, 5, 1>, Shape<4, 8, 1, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>>();
+    add<Q4_0, Shape<2, 8, 2, 2, 5, 1>, Shape<4, 8, 1, 2, 3, 1>, Shape<1, 8, 2, 2, 4, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 5, 2, 1>, Shape<1, 8, 2, 2, 4, 1>, Shape<2, 8, 2, 2, 2, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 4, 2>, Shape<1, 8, 2, 3, 5, 1>, Shape<2, 8, 1, 3, 3, 1>>();
+    add<Q4_K, Shape<2, 8, 1, 2, 5, 2>, Shape<2, 8, 2, 2, 5, 1>, Shape<2, 8, 2, 2, 3, 1>>();
+    add<Q5_K, Shape<2, 8, 1, 2, 4, 2>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q6_K, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q6_K, Shape<1, 8, 1, 2, 5, 2>, Shape<1, 8, 1, 2, 5, 2>, Shape<1, 8, 2, 2, 4, 1>>();
+    add<Q8_0, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
 }
 
 // Median milliseconds of a graph of what `work` launches.

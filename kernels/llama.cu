@@ -27,15 +27,18 @@ struct Logits {
     int vocab;
 };
 
-// A block of the products with 4 * NT columns; the host knows it too. Hopper has the
-// shared memory for all warps of a multiprocessor, others for few of them.
-template <class F, int NT>
+// A block of the products with 4 * NT columns of which UNIT rows are used together; the
+// host knows it too. Hopper has the shared memory for all warps of a multiprocessor,
+// others for few of them. Queries, keys and values have so few rows that more of them
+// at once would leave multiprocessors idle.
+template <class F, int NT, int UNIT>
 struct Shape {
 #if __CUDA_ARCH__ >= 900
     static constexpr bool LARGE = F::BYTES > (NT == 1 ? 2816 : 2304);
-    static constexpr int MT = LARGE ? 1 : 2, RW = NT == 1 && !LARGE ? 1 : 2, W = 8;
+    static constexpr bool NARROW = !LARGE && (NT == 1 || UNIT == 16);
+    static constexpr int MT = LARGE ? 1 : 2, RW = NARROW ? 1 : 2, W = 8;
     static constexpr int X = NT == 4 ? 3 : NT == 1 && F::BYTES == 2816 ? 4 : 5;
-    static constexpr int BLOCKS = RW == 1 ? 2 : 1;
+    static constexpr int BLOCKS = NT == 1 && NARROW ? 2 : 1;
 #else
     static constexpr int MT = 1, RW = 1, W = 4, X = 3, BLOCKS = 3;
 #endif
@@ -47,7 +50,7 @@ struct Shape {
 template <class F, int NT, int UNIT, class Prepare, class Emit, class Finish>
 __device__ inline void product(const Product& p, const uint8_t* x, int columns, Prepare prepare,
                                Emit emit, Finish finish) {
-    using S = Shape<F, NT>;
+    using S = Shape<F, NT, UNIT>;
     constexpr int ALL = UNIT > S::ROWS ? UNIT : S::ROWS, TOGETHER = ALL / S::ROWS;
     const Share share((p.rows + ALL - 1) / ALL, TOGETHER);
     direct<F, NT, S::MT, S::RW, S::W, S::R, S::X>(
@@ -69,7 +72,7 @@ __device__ inline void heads(const Product& p, const Norm& norm, const Heads& to
     const State state = *p.state;
     product<F, NT, 16>(
         p, p.x, state.columns,
-        [&] { inverse_rms<Shape<F, NT>::WARPS>(inverse, norm, 0, state.columns); },
+        [&] { inverse_rms<Shape<F, NT, 16>::WARPS>(inverse, norm, 0, state.columns); },
         [&](int column, int row, float sum, bool valid) {
             const float value = sum * inverse[column];
             const float other = __shfl_xor_sync(~0u, value, 1);
@@ -118,7 +121,7 @@ __device__ inline void residual(const Product& p, const Residual& to) {
         },
         [&](int first) {
             const int lane = threadIdx.x % 32;
-            for (int column = threadIdx.x / 32; column < columns; column += Shape<F, NT>::WARPS)
+            for (int column = threadIdx.x / 32; column < columns; column += Shape<F, NT, 32>::WARPS)
                 add_residual(to, first / 32, column, rows[column][first % 64 + lane]);
         });
 }
@@ -182,13 +185,13 @@ __device__ inline void inner(const Product& p, const Norm& norm, const Inner& to
     __shared__ float inverse[NT * 4];
     const int columns = p.state->columns;
     product<F, NT, 64>(
-        p, p.x, columns, [&] { inverse_rms<Shape<F, NT>::WARPS>(inverse, norm, 0, columns); },
+        p, p.x, columns, [&] { inverse_rms<Shape<F, NT, 64>::WARPS>(inverse, norm, 0, columns); },
         [&](int column, int row, float sum, bool valid) {
             if (valid) rows[column][row % 64] = sum * inverse[column];
         },
         [&](int first) {
             const int lane = threadIdx.x % 32, gate = lane / 16 * 32 + lane % 16;
-            for (int column = threadIdx.x / 32; column < columns; column += Shape<F, NT>::WARPS) {
+            for (int column = threadIdx.x / 32; column < columns; column += Shape<F, NT, 64>::WARPS) {
                 const float value = silu(rows[column][gate]) * rows[column][gate + 16];
                 store_block(to.x, Form::NARROW, to.chunks, column, first / 64, value);
             }
@@ -225,21 +228,21 @@ __device__ inline void logits(const Product& p, const Norm& norm, const Logits& 
     const int columns = min(state.columns - state.first, NT * 4);
     product<F, NT, 16>(
         p, p.x + static_cast<size_t>(state.first / 4) * p.chunks * 4 * RECORD, columns,
-        [&] { inverse_rms<Shape<F, NT>::WARPS>(inverse, norm, state.first, columns); },
+        [&] { inverse_rms<Shape<F, NT, 16>::WARPS>(inverse, norm, state.first, columns); },
         [&](int column, int row, float sum, bool valid) {
             if (valid) to.logits[static_cast<size_t>(column) * to.vocab + row] = sum * inverse[column];
         },
         [](int) {});
 }
 
-#define DIRECT(F, NC)                                                                       \
-    extern "C" __global__ __launch_bounds__(Shape<F, NC / 4>::WARPS * 32,                   \
-                                            Shape<F, NC / 4>::BLOCKS) void
-#define KERNELS(F, NC)                                                                      \
-    DIRECT(F, NC) heads_##F##_##NC(Product p, Norm n, Heads to) { heads<F, NC / 4>(p, n, to); } \
-    DIRECT(F, NC) residual_##F##_##NC(Product p, Residual to) { residual<F, NC / 4>(p, to); } \
-    DIRECT(F, NC) inner_##F##_##NC(Product p, Norm n, Inner to) { inner<F, NC / 4>(p, n, to); } \
-    DIRECT(F, NC) logits_##F##_##NC(Product p, Norm n, Logits to) { logits<F, NC / 4>(p, n, to); }
+#define DIRECT(F, NC, UNIT)                                                          \
+    extern "C" __global__ __launch_bounds__(Shape<F, NC / 4, UNIT>::WARPS * 32,      \
+                                            Shape<F, NC / 4, UNIT>::BLOCKS) void
+#define KERNELS(F, NC)                                                                              \
+    DIRECT(F, NC, 16) heads_##F##_##NC(Product p, Norm n, Heads to) { heads<F, NC / 4>(p, n, to); } \
+    DIRECT(F, NC, 32) residual_##F##_##NC(Product p, Residual to) { residual<F, NC / 4>(p, to); }   \
+    DIRECT(F, NC, 64) inner_##F##_##NC(Product p, Norm n, Inner to) { inner<F, NC / 4>(p, n, to); } \
+    DIRECT(F, NC, 16) logits_##F##_##NC(Product p, Norm n, Logits to) { logits<F, NC / 4>(p, n, to); }
 #define WIDELY extern "C" __global__ __launch_bounds__(WIDE_WARPS * 32, 2) void
 #define FORMAT(F)                                                                     \
     KERNELS(F, 4)                                                                     \

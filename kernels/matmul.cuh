@@ -41,13 +41,14 @@ struct Shared {
     }
 };
 
-// The sets of a block: `together` neighbouring ones belong together.
+// The sets of a block: `together` neighbouring ones belong together. What is left over
+// goes to the first blocks, of which no two are on one multiprocessor.
 struct Share {
     int begin, end;
     __device__ Share(int units, int together) {
-        const int64_t block = blockIdx.x, grid = gridDim.x;
-        begin = static_cast<int>(block * units / grid) * together;
-        end = static_cast<int>((block + 1) * units / grid) * together;
+        const int block = blockIdx.x, grid = gridDim.x, each = units / grid, rest = units % grid;
+        begin = (block * each + min(block, rest)) * together;
+        end = begin + (each + (block < rest ? 1 : 0)) * together;
     }
 };
 
@@ -136,17 +137,22 @@ struct Columns {
         for (int i = 0; i < COPIES; i++) from[i] += last ? turn : W * 4 * RECORD;
     }
 
-    // What is ahead of the first pair.
+    // What is ahead of the first pair, not behind the weights that are being copied.
     __device__ void begin(uint8_t* slots) {
+        uint4 v[AHEAD][COPIES];
 #pragma unroll
         for (int i = 0; i < AHEAD; i++) {
             if (i > 0 && i % 4 == 0) advance();
 #pragma unroll
             for (int j = 0; j < COPIES; j++)
-                if (copies[j])
-                    copy_async(slots + i * SLOT + to + j * RW * 512, from[j] + i % 4 * RECORD);
-            end_of_copies();
+                if (copies[j]) v[i][j] = *reinterpret_cast<const uint4*>(from[j] + i % 4 * RECORD);
         }
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++)
+#pragma unroll
+            for (int j = 0; j < COPIES; j++)
+                if (copies[j])
+                    *reinterpret_cast<uint4*>(slots + i * SLOT + to + j * RW * 512) = v[i][j];
     }
 };
 
@@ -266,8 +272,15 @@ __device__ inline void direct(const uint8_t* weights, const uint8_t* x, int chun
     uint8_t* stages = ring + sums_bytes(NT, RW, W) + W * X * Slots::SLOT + warp * R * Ring::STAGE;
     Ring a(stages, weights, chunks, share);
     Slots columns_of(x, chunks, columns, a.steps);
+    // A group of copies for each of the first pairs: a chunk's is the latest one that is
+    // there when its first pair is multiplied.
 #pragma unroll
-    for (int i = 0; i < R; i++) a.fetch(i);
+    for (int i = 0; i < Slots::AHEAD; i++) {
+#pragma unroll
+        for (int j = 0; j < R; j++)
+            if (i == (4 * j < Slots::AHEAD ? 4 * j : Slots::AHEAD - 1)) a.fetch(j);
+        end_of_copies();
+    }
     let_kernel_after_start();
     wait_for_kernel_before();
     if (a.steps > 0) columns_of.begin(slots);

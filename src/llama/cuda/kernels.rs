@@ -119,7 +119,7 @@ pub(super) struct Block {
 
 impl Block {
     /// As in `wide.cuh`, and in `Shape` in `llama.cu`.
-    pub(super) fn of(width: Width, format: Format, hopper: bool) -> Self {
+    pub(super) fn of(role: Role, width: Width, format: Format, hopper: bool) -> Self {
         let chunk = format.chunk_bytes();
         if width == Width::Wide {
             // Three blocks of activations and, for each warp, two chunks of its two tiles.
@@ -134,8 +134,11 @@ impl Block {
             (false, _) => (1, 1, 4, 3),
             (true, Width::Four) if large => (1, 2, 8, 5),
             (true, Width::Four) => (2, 1, 8, if chunk == 2816 { 4 } else { 5 }),
-            (true, Width::Eight) => (if large { 1 } else { 2 }, 2, 8, 5),
-            (true, _) => (if large { 1 } else { 2 }, 2, 8, 3),
+            (true, _) => {
+                let pairs = if width == Width::Eight { 5 } else { 3 };
+                let groups = if role.rows() == 16 && !large { 1 } else { 2 };
+                (if large { 1 } else { 2 }, groups, 8, pairs)
+            }
         };
         let columns = width.columns();
         let record = if format.minimum() { RECORD } else { QUANTS };
@@ -186,9 +189,11 @@ mod tests {
         // on top.
         for format in Format::ALL {
             for width in [Width::Four, Width::Eight, Width::Sixteen, Width::Wide] {
-                for (hopper, most) in [(false, 99 << 10), (true, 227 << 10)] {
-                    let block = Block::of(width, format, hopper);
-                    assert!(block.shared + (5 << 10) <= most, "{format:?} {width:?} {block:?}");
+                for role in [Role::Heads, Role::Residual, Role::Inner, Role::Logits] {
+                    for (hopper, most) in [(false, 99 << 10), (true, 227 << 10)] {
+                        let block = Block::of(role, width, format, hopper);
+                        assert!(block.shared + (5 << 10) <= most, "{format:?} {width:?} {block:?}");
+                    }
                 }
             }
         }

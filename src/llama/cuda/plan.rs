@@ -192,7 +192,7 @@ impl Plan<'_> {
         columns: usize,
         others: Vec<Vec<u64>>,
     ) -> Launch {
-        let Block { threads, rows, shared } = Block::of(self.width, part.format, self.hopper);
+        let Block { threads, rows, shared } = Block::of(role, self.width, part.format, self.hopper);
         let blocks = count(part.rows.div_ceil(rows.max(role.rows())));
         // Blocks of the same rows beside each other: they read the same weights.
         let grid = match self.width {

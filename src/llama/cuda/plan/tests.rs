@@ -127,6 +127,7 @@ fn blocks_cover_every_row_once() {
             let at_once = match (hopper, width, launch.kernel.contains("Q6_K")) {
                 (false, ..) => 16,
                 (true, Width::Four, _) | (true, _, true) => 32,
+                _ if least == 16 => 32,
                 _ => 64,
             };
             let expected = match width {
