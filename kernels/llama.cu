@@ -37,7 +37,9 @@ struct Shape {
     static constexpr bool LARGE = F::BYTES > (NT == 1 ? 2816 : 2304);
     static constexpr bool NARROW = !LARGE && (NT == 1 || UNIT == 16);
     static constexpr int MT = LARGE ? 1 : 2, RW = NARROW ? 1 : 2, W = 8;
-    static constexpr int X = NT == 4 ? 3 : NT == 1 && F::BYTES == 2816 ? 4 : 5;
+    // Beside queries, keys and values there is room for attention to begin.
+    static constexpr bool SMALL = NT == 1 && !LARGE && (UNIT == 16 || F::BYTES == 2816);
+    static constexpr int X = NT == 4 ? 3 : SMALL ? 4 : 5;
     static constexpr int BLOCKS = NT == 1 && NARROW ? 2 : 1;
 #else
     static constexpr int MT = 1, RW = 1, W = 4, X = 3, BLOCKS = 3;
@@ -258,7 +260,7 @@ FORMAT(Q6_K)
 FORMAT(Q8_0)
 
 #define ATTENTION(NAME, D, CACHE)                                                                  \
-    extern "C" __global__ __launch_bounds__(128) void attend_##NAME(Attention p) {                 \
+    extern "C" __global__ __launch_bounds__(128, 4) void attend_##NAME(Attention p) {                 \
         attend<D, CACHE>(p);                                                                       \
     }                                                                                              \
     extern "C" __global__ __launch_bounds__(128) void attend_wide_##NAME(Attention p, uint8_t* x,  \
