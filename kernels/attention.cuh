@@ -14,22 +14,24 @@ __device__ inline void load_transposed(uint32_t& b0, uint32_t& b1, const __half*
                  : "memory");
 }
 
-// Of 16 rows: scores of N times 8 positions from `start` on, scaled, -infinity past
-// `last[i]`, the last position that the lane's row g + 8 i sees; `q` are the operands.
-template <int D, int N>
-__device__ inline void score(float (&scores)[N][4], Rows<D> keys, const uint32_t (&q)[D / 16][4],
-                             int start, const int (&last)[2], float scale) {
+// Of a warp's 16 rows: scores of the piece, scaled, -infinity past `last[i]`, the
+// last position that the lane's row g + 8 i sees; `query(k, i)` gives the operand.
+template <int D, class Query>
+__device__ inline void score(float (&scores)[SPLIT / 8][4], Rows<D> keys, Query query, int start,
+                             const int (&last)[2], float scale) {
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
-    for (int k = 0; k < D / 16; k++)
+    for (int k = 0; k < D / 16; k++) {
+        const uint32_t a[4] = {query(k, 0), query(k, 1), query(k, 2), query(k, 3)};
 #pragma unroll
-        for (int n = 0; n < N; n++) {
+        for (int n = 0; n < SPLIT / 8; n++) {
             const __half* key = &keys[n * 8 + g][k * 16 + 2 * t];
-            mma(scores[n], q[k], *reinterpret_cast<const uint32_t*>(key),
+            mma(scores[n], a, *reinterpret_cast<const uint32_t*>(key),
                 *reinterpret_cast<const uint32_t*>(key + 8));
         }
+    }
 #pragma unroll
-    for (int n = 0; n < N; n++)
+    for (int n = 0; n < SPLIT / 8; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             const bool seen = start + n * 8 + 2 * t + i % 2 <= last[i / 2];
@@ -70,10 +72,10 @@ __device__ inline void weigh(float (&scores)[SPLIT / 8][4], const float (&top)[2
     }
 }
 
-// Adds the values times the weights, of N times 8 elements from `first` on.
-template <int D, int N>
-__device__ inline void mix(float (&mixed)[N][4], const float (&weights)[SPLIT / 8][4],
-                           Rows<D> values, int first) {
+// Adds the values times the weights.
+template <int D>
+__device__ inline void mix(float (&mixed)[D / 8][4], const float (&weights)[SPLIT / 8][4],
+                           Rows<D> values) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int k = 0; k < SPLIT / 16; k++) {
@@ -82,121 +84,70 @@ __device__ inline void mix(float (&mixed)[N][4], const float (&weights)[SPLIT / 
                                pack(weights[2 * k + 1][0], weights[2 * k + 1][1]),
                                pack(weights[2 * k + 1][2], weights[2 * k + 1][3])};
 #pragma unroll
-        for (int n = 0; n < N; n++) {
+        for (int n = 0; n < D / 8; n++) {
             uint32_t b0, b1;
-            load_transposed(b0, b1, &values[k * 16 + lane % 16][first + n * 8]);
+            load_transposed(b0, b1, &values[k * 16 + lane % 16][n * 8]);
             mma(mixed[n], a, b0, b1);
         }
     }
 }
 
-// The lane's two of 16 rows of a block: their place in q, the last position they see.
-struct Lane {
-    size_t at[2];
-    int last[2];
-    bool is[2];
-    __device__ Lane(const Attention& p, const State& state, int first) {
-        const int group = p.heads / p.kv_heads, rows = group * state.columns;
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const int row = first + static_cast<int>(threadIdx.x) % 32 / 4 + i * 8;
-            is[i] = row < rows;
-            const int column = is[i] ? row / group : 0;
-            const int head = static_cast<int>(blockIdx.y) * group + (is[i] ? row % group : 0);
-            at[i] = static_cast<size_t>(column) * p.heads + head;
-            last[i] = is[i] ? state.length + column : -1;
-        }
-    }
-    template <int D>
-    __device__ void queries(uint32_t (&q)[D / 16][4], const Attention& p) const {
-#pragma unroll
-        for (int k = 0; k < D / 16; k++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                q[k][i] = *reinterpret_cast<const uint32_t*>(
-                    p.q + at[i % 2] * D + k * 16 + threadIdx.x % 4 * 2 + i / 2 * 8);
-    }
-    // N times 8 elements of the rows, from `first` on.
-    template <int D, int N>
-    __device__ void write(const Attention& p, int piece, const float (&mixed)[N][4], int first,
-                          const float (&top)[2], const float (&sum)[2]) const {
-        const int t = threadIdx.x % 4;
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            if (!is[i]) continue;
-            const size_t to = at[i] * p.pieces + piece;
-            if (t == 0 && first == 0) p.tops[to] = make_float2(top[i], sum[i]);
-#pragma unroll
-            for (int n = 0; n < N; n++)
-                *reinterpret_cast<float2*>(p.sums + to * D + first + n * 8 + 2 * t) =
-                    make_float2(mixed[n][2 * i], mixed[n][2 * i + 1]);
-        }
-    }
-};
-
-// A piece for up to 16 columns. Grid (pieces, kv heads), 4 warps: where there are 16 rows
-// at most, each scores a quarter of the positions and mixes a quarter of the elements;
-// of more, each has tiles of 16 of its own. The additions are the same.
+// A piece for up to 16 columns. Grid (pieces, kv heads), 4 warps, each with tiles
+// of 16 rows of its own.
 template <int D, class Cache>
 __device__ inline void attend(const Attention& p) {
     extern __shared__ __align__(128) uint8_t ring[];
-    constexpr int PART = SPLIT / 8 / 4, OF_D = D / 8 / 4;
-    __shared__ float4 shared_scores[SPLIT / 8][32];
     Rows<D> keys = reinterpret_cast<Rows<D>>(ring), values = keys + SPLIT;
     const State state = *p.state;
     const int piece = blockIdx.x, kv = blockIdx.y, start = piece * SPLIT;
-    const int total = state.length + state.columns, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int rows = p.heads / p.kv_heads * state.columns;
+    const int total = state.length + state.columns;
     if (start >= total) return;
     let_kernel_after_start();
     // What was in the cache does not depend on the kernel before.
     Cache::template load_piece<D>(p, kv, start, {0, state.length, total}, keys, values);
     wait_for_kernel_before();
     Cache::template load_piece<D>(p, kv, start, {state.length, total, total}, keys, values);
-    uint32_t q[D / 16][4];
-    float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f}, scores[SPLIT / 8][4] = {};
-    if (rows <= 16) {
-        const Lane own(p, state, 0);
-        own.queries<D>(q, p);
-        wait_for_copies<0>();
-        __syncthreads();
-        float part[PART][4] = {}, mixed[OF_D][4] = {};
-        const int first = warp * PART * 8;
-        score<D, PART>(part, keys + first, q, start + first, own.last, p.scale);
-#pragma unroll
-        for (int n = 0; n < PART; n++)
-            shared_scores[warp * PART + n][lane] =
-                make_float4(part[n][0], part[n][1], part[n][2], part[n][3]);
-        __syncthreads();
-#pragma unroll
-        for (int n = 0; n < SPLIT / 8; n++) {
-            const float4 four = shared_scores[n][lane];
-            scores[n][0] = four.x, scores[n][1] = four.y, scores[n][2] = four.z, scores[n][3] = four.w;
-        }
-        raise(top, scores);
-        weigh(scores, top, sum);
-        mix<D, OF_D>(mixed, scores, values, warp * OF_D * 8);
-        own.write<D, OF_D>(p, piece, mixed, warp * OF_D * 8, top, sum);
-        return;
-    }
     wait_for_copies<0>();
     __syncthreads();
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const int group = p.heads / p.kv_heads, rows = group * state.columns;
     for (int first = warp * 16; first < rows; first += 64) {
-        const Lane own(p, state, first);
-        own.queries<D>(q, p);
-        float all[SPLIT / 8][4] = {}, mixed[D / 8][4] = {};
-        top[0] = top[1] = -INFINITY;
-        sum[0] = sum[1] = 0.0f;
-        score<D, SPLIT / 8>(all, keys, q, start, own.last, p.scale);
-        raise(top, all);
-        weigh(all, top, sum);
-        mix<D, D / 8>(mixed, all, values, 0);
-        own.write<D, D / 8>(p, piece, mixed, 0, top, sum);
+        // The lane's two rows: their place in q, and the last position they see.
+        size_t at[2];
+        int last[2];
+        bool is[2];
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const int row = first + g + i * 8;
+            is[i] = row < rows;
+            const int column = is[i] ? row / group : 0;
+            at[i] = static_cast<size_t>(column) * p.heads + kv * group + (is[i] ? row % group : 0);
+            last[i] = is[i] ? state.length + column : -1;
+        }
+        const auto query = [&](int k, int i) {
+            return *reinterpret_cast<const uint32_t*>(p.q + at[i % 2] * D + k * 16 + 2 * t + i / 2 * 8);
+        };
+        float scores[SPLIT / 8][4] = {}, mixed[D / 8][4] = {};
+        float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
+        score<D>(scores, keys, query, start, last, p.scale);
+        raise(top, scores);
+        weigh(scores, top, sum);
+        mix<D>(mixed, scores, values);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            if (!is[i]) continue;
+            const size_t to = at[i] * p.pieces + piece;
+            if (t == 0) p.tops[to] = make_float2(top[i], sum[i]);
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+                *reinterpret_cast<float2*>(p.sums + to * D + n * 8 + 2 * t) =
+                    make_float2(mixed[n][2 * i], mixed[n][2 * i + 1]);
+        }
     }
 }
 
 // As many threads for each element put pieces together.
-constexpr int JOINERS = 4;
+constexpr int JOINERS = 8;
 
 // The pieces of a row put together. Grid (heads, columns), D * JOINERS threads.
 template <int D>
@@ -214,7 +165,7 @@ __device__ inline void join(const Attention& p, uint8_t* x, int chunks) {
     for (int i = lane; i < pieces; i += 32) top = fmaxf(top, p.tops[row + i].x);
     for (int i = 16; i > 0; i /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, i));
     float sum = 0.0f, mixed = 0.0f;
-#pragma unroll 16
+#pragma unroll 8
     for (int i = joiner; i < pieces; i += JOINERS) {
         const float2 of = p.tops[row + i];
         const float factor = expf(of.x - top);
@@ -269,7 +220,7 @@ __device__ inline void attend_wide(const Attention& p, uint8_t* x, int chunks) {
         wait_for_copies<0>();
         __syncthreads();
         float scores[SPLIT / 8][4] = {};
-        score<D, SPLIT / 8>(scores, keys, q, start, last, p.scale);
+        score<D>(scores, keys, [&](int k, int i) { return q[k][i]; }, start, last, p.scale);
         // Every row sees position 0, so that no top stays at -infinity.
         float before[2] = {top[0], top[1]};
         raise(top, scores);
@@ -284,7 +235,7 @@ __device__ inline void attend_wide(const Attention& p, uint8_t* x, int chunks) {
             }
         }
         weigh(scores, top, sum);
-        mix<D, D / 8>(mixed, scores, values, 0);
+        mix<D>(mixed, scores, values);
     }
 #pragma unroll
     for (int i = 0; i < 2; i++) {

@@ -37,9 +37,7 @@ struct Shape {
     static constexpr bool LARGE = F::BYTES > (NT == 1 ? 2816 : 2304);
     static constexpr bool NARROW = !LARGE && (NT == 1 || UNIT == 16);
     static constexpr int MT = LARGE ? 1 : 2, RW = NARROW ? 1 : 2, W = 8;
-    // Beside queries, keys and values there is room for attention to begin.
-    static constexpr bool SMALL = NT == 1 && !LARGE && (UNIT == 16 || F::BYTES == 2816);
-    static constexpr int X = NT == 4 ? 3 : SMALL ? 4 : 5;
+    static constexpr int X = NT == 4 || (NT == 1 && F::BYTES == 2816) ? 3 : 5;
     static constexpr int BLOCKS = NT == 1 && NARROW ? 2 : 1;
 #else
     static constexpr int MT = 1, RW = 1, W = 4, X = 3, BLOCKS = 3;
@@ -47,8 +45,9 @@ struct Shape {
     static constexpr int R = 2, WARPS = RW * W, ROWS = RW * MT * 16;
 };
 
-// `emit(column, row, sum, valid)`; `finish(first)` when the UNIT rows from `first` on are
-// done, which all threads have emitted.
+// `prepare(first)` with the block's first row; `emit(column, row, sum, valid)`;
+// `finish(first)` when the UNIT rows from `first` on are done, which all threads have
+// emitted.
 template <class F, int NT, int UNIT, class Prepare, class Emit, class Finish>
 __device__ inline void product(const Product& p, const uint8_t* x, int columns, Prepare prepare,
                                Emit emit, Finish finish) {
@@ -56,7 +55,7 @@ __device__ inline void product(const Product& p, const uint8_t* x, int columns, 
     constexpr int ALL = UNIT > S::ROWS ? UNIT : S::ROWS, TOGETHER = ALL / S::ROWS;
     const Share share((p.rows + ALL - 1) / ALL, TOGETHER);
     direct<F, NT, S::MT, S::RW, S::W, S::R, S::X>(
-        p.weights, x, p.chunks, share, columns, prepare,
+        p.weights, x, p.chunks, share, columns, [&] { prepare(share.begin * S::ROWS); },
         [&](int tile, int column, int row, float sum, bool valid) {
             emit(column, tile * 16 + row, sum, valid && tile * 16 + row < p.rows);
         },
@@ -74,7 +73,7 @@ __device__ inline void heads(const Product& p, const Norm& norm, const Heads& to
     const State state = *p.state;
     product<F, NT, 16>(
         p, p.x, state.columns,
-        [&] { inverse_rms<Shape<F, NT, 16>::WARPS>(inverse, norm, 0, state.columns); },
+        [&](int) { inverse_rms<Shape<F, NT, 16>::WARPS>(inverse, norm, 0, state.columns); },
         [&](int column, int row, float sum, bool valid) {
             const float value = sum * inverse[column];
             const float other = __shfl_xor_sync(~0u, value, 1);
@@ -115,16 +114,25 @@ using Unit = float[NT * 4][64 + 1];
 template <class F, int NT>
 __device__ inline void residual(const Product& p, const Residual& to) {
     __shared__ Unit<NT> rows;
-    const int columns = p.state->columns;
+    const int columns = p.state->columns, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    // A warp's first column of the first rows, read before it is needed.
+    Before early = {0.0f, 0.0f};
+    int early_row = 0;
     product<F, NT, 32>(
-        p, p.x, columns, [] {},
+        p, p.x, columns,
+        [&](int first) {
+            early_row = first;
+            if (warp < columns && first < p.rows) early = before(to, first / 32, warp);
+        },
         [&](int column, int row, float sum, bool valid) {
             if (valid) rows[column][row % 64] = sum;
         },
         [&](int first) {
-            const int lane = threadIdx.x % 32;
-            for (int column = threadIdx.x / 32; column < columns; column += Shape<F, NT, 32>::WARPS)
-                add_residual(to, first / 32, column, rows[column][first % 64 + lane]);
+            for (int column = warp; column < columns; column += Shape<F, NT, 32>::WARPS) {
+                const bool is_early = first == early_row && column == warp;
+                add_residual(to, first / 32, column, rows[column][first % 64 + lane],
+                             is_early ? early : before(to, first / 32, column));
+            }
         });
 }
 
@@ -187,7 +195,7 @@ __device__ inline void inner(const Product& p, const Norm& norm, const Inner& to
     __shared__ float inverse[NT * 4];
     const int columns = p.state->columns;
     product<F, NT, 64>(
-        p, p.x, columns, [&] { inverse_rms<Shape<F, NT, 64>::WARPS>(inverse, norm, 0, columns); },
+        p, p.x, columns, [&](int) { inverse_rms<Shape<F, NT, 64>::WARPS>(inverse, norm, 0, columns); },
         [&](int column, int row, float sum, bool valid) {
             if (valid) rows[column][row % 64] = sum * inverse[column];
         },
@@ -230,7 +238,7 @@ __device__ inline void logits(const Product& p, const Norm& norm, const Logits& 
     const int columns = min(state.columns - state.first, NT * 4);
     product<F, NT, 16>(
         p, p.x + static_cast<size_t>(state.first / 4) * p.chunks * 4 * RECORD, columns,
-        [&] { inverse_rms<Shape<F, NT, 16>::WARPS>(inverse, norm, state.first, columns); },
+        [&](int) { inverse_rms<Shape<F, NT, 16>::WARPS>(inverse, norm, state.first, columns); },
         [&](int column, int row, float sum, bool valid) {
             if (valid) to.logits[static_cast<size_t>(column) * to.vocab + row] = sum * inverse[column];
         },
@@ -260,7 +268,7 @@ FORMAT(Q6_K)
 FORMAT(Q8_0)
 
 #define ATTENTION(NAME, D, CACHE)                                                                  \
-    extern "C" __global__ __launch_bounds__(128, 4) void attend_##NAME(Attention p) {                 \
+    extern "C" __global__ __launch_bounds__(128) void attend_##NAME(Attention p) {                 \
         attend<D, CACHE>(p);                                                                       \
     }                                                                                              \
     extern "C" __global__ __launch_bounds__(128) void attend_wide_##NAME(Attention p, uint8_t* x,  \
@@ -283,7 +291,8 @@ extern "C" __global__ __launch_bounds__(256) void begin(Residual to, const State
     const int column = blockIdx.y, block = blockIdx.x * 8 + threadIdx.x / 32;
     let_kernel_after_start();
     wait_for_kernel_before();
-    if (column < state->columns && block < to.dim / 32) add_residual(to, block, column, 0.0f);
+    if (column < state->columns && block < to.dim / 32)
+        add_residual(to, block, column, 0.0f, before(to, block, column));
 }
 
 extern "C" __global__ __launch_bounds__(CHOOSERS) void choose(Choosing p) {

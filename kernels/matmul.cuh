@@ -137,16 +137,21 @@ struct Columns {
         for (int i = 0; i < COPIES; i++) from[i] += last ? turn : W * 4 * RECORD;
     }
 
-    // What is ahead of the first pair, not behind the weights that are being copied.
-    __device__ void begin(uint8_t* slots) {
+    // What is ahead of the first pair, not behind the weights that are being copied;
+    // `meanwhile` runs while it comes.
+    template <class Meanwhile>
+    __device__ void begin(uint8_t* slots, Meanwhile meanwhile) {
         uint4 v[AHEAD][COPIES];
+        if (steps > 0)
 #pragma unroll
-        for (int i = 0; i < AHEAD; i++) {
-            if (i > 0 && i % 4 == 0) advance();
+            for (int i = 0; i < AHEAD; i++) {
+                if (i > 0 && i % 4 == 0) advance();
 #pragma unroll
-            for (int j = 0; j < COPIES; j++)
-                if (copies[j]) v[i][j] = *reinterpret_cast<const uint4*>(from[j] + i % 4 * RECORD);
-        }
+                for (int j = 0; j < COPIES; j++)
+                    if (copies[j]) v[i][j] = *reinterpret_cast<const uint4*>(from[j] + i % 4 * RECORD);
+            }
+        meanwhile();
+        if (steps == 0) return;
 #pragma unroll
         for (int i = 0; i < AHEAD; i++)
 #pragma unroll
@@ -215,33 +220,41 @@ __device__ inline void wait_for_team(int w) {
 // Columns lie this far apart in shared memory: no two lanes' banks meet.
 constexpr int PITCH = 24;
 
-// Bytes of shared memory that the sums of a tile of each group take.
-constexpr int sums_bytes(int nt, int rw, int w) { return nt * 4 * rw * w * PITCH * 4; }
+// Tiles of each group whose sums are put together at once.
+constexpr int at_once(int nt, int mt) { return nt == 1 ? mt : 1; }
+
+// Bytes of shared memory that their sums take.
+constexpr int sums_bytes(int nt, int mt, int rw, int w) {
+    return nt * 4 * at_once(nt, mt) * rw * w * PITCH * 4;
+}
 
 // Adds the warps' sums in their order; `emit(tile, column, row, sum, valid)` is
 // called for the 16 rows and all columns of every tile of the set, a value for each
 // lane of whole warps: lanes 2i and 2i + 1 hold neighbouring rows.
 template <int NT, int MT, int RW, int W, class Emit>
 __device__ inline void reduce(const float (&acc)[MT][NT][2], float* sums, int columns, Emit emit) {
-    constexpr int ALL = NT * 4 * PITCH;
+    constexpr int ALL = NT * 4 * PITCH, M = at_once(NT, MT);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
-    for (int m = 0; m < MT; m++) {
+    for (int first = 0; first < MT; first += M) {
         __syncthreads();
 #pragma unroll
-        for (int n = 0; n < NT; n++)
+        for (int m = 0; m < M; m++)
 #pragma unroll
-            for (int i = 0; i < 2; i++)
-                sums[warp * ALL + (n * 4 + t) * PITCH + g + i * 8] = acc[m][n][i];
+            for (int n = 0; n < NT; n++)
+#pragma unroll
+                for (int i = 0; i < 2; i++)
+                    sums[((warp / W * M + m) * W + warp % W) * ALL + (n * 4 + t) * PITCH + g + i * 8] =
+                        acc[first + m][n][i];
         __syncthreads();
-        for (int o = warp * 32; o < RW * 16 * columns; o += RW * W * 32) {
-            const int at = min((o + lane) / 16, RW * columns - 1), row = lane % 16;
-            const int group = RW == 1 ? 0 : at / columns, column = at - group * columns;
-            const float* from = sums + group * W * ALL + column * PITCH + row;
+        for (int o = warp * 32; o < RW * M * 16 * columns; o += RW * W * 32) {
+            const int at = min((o + lane) / 16, RW * M * columns - 1), row = lane % 16;
+            const int tile = RW * M == 1 ? 0 : at / columns, column = at - tile * columns;
+            const float* from = sums + tile * W * ALL + column * PITCH + row;
             float sum = from[0];
 #pragma unroll
             for (int w = 1; w < W; w++) sum += from[w * ALL];
-            emit(group * MT + m, column, row, sum, o + lane < RW * 16 * columns);
+            emit(tile / M * MT + first + tile % M, column, row, sum, o + lane < RW * M * 16 * columns);
         }
     }
 }
@@ -250,12 +263,12 @@ __device__ inline void reduce(const float (&acc)[MT][NT][2], float* sums, int co
 template <class F>
 constexpr int direct_bytes(int nt, int mt, int rw, int w, int r, int x) {
     const int record = F::MINIMUM ? RECORD : SUMS_AT;
-    return w * (rw * r * mt * F::BYTES + x * nt * record) + sums_bytes(nt, rw, w);
+    return w * (rw * r * mt * F::BYTES + x * nt * record) + sums_bytes(nt, mt, rw, w);
 }
 
 // NT is the number of tiles of 4 columns; what comes of columns past the last is not
-// emitted. `prepare` runs in all threads after the products of the first set, `finish(set)`
-// after what is emitted of a set.
+// emitted. `prepare` runs in all threads before the products, `finish(set)` after what is
+// emitted of a set.
 template <class F, int NT, int MT, int RW, int W, int R, int X, class Prepare, class Emit,
           class Finish>
 __device__ inline void direct(const uint8_t* weights, const uint8_t* x, int chunks,
@@ -268,10 +281,9 @@ __device__ inline void direct(const uint8_t* weights, const uint8_t* x, int chun
     using Slots = Columns<F, NT, RW, W, X>;
     const int warp = threadIdx.x / 32, first = warp % W;
     float* sums = reinterpret_cast<float*>(ring);
-    uint8_t* slots = ring + sums_bytes(NT, RW, W) + first * X * Slots::SLOT;
-    uint8_t* stages = ring + sums_bytes(NT, RW, W) + W * X * Slots::SLOT + warp * R * Ring::STAGE;
+    uint8_t* slots = ring + sums_bytes(NT, MT, RW, W) + first * X * Slots::SLOT;
+    uint8_t* stages = ring + sums_bytes(NT, MT, RW, W) + W * X * Slots::SLOT + warp * R * Ring::STAGE;
     Ring a(stages, weights, chunks, share);
-    Slots columns_of(x, chunks, columns, a.steps);
     // A group of copies for each of the first pairs: a chunk's is the latest one that is
     // there when its first pair is multiplied.
 #pragma unroll
@@ -281,9 +293,11 @@ __device__ inline void direct(const uint8_t* weights, const uint8_t* x, int chun
             if (i == (4 * j < Slots::AHEAD ? 4 * j : Slots::AHEAD - 1)) a.fetch(j);
         end_of_copies();
     }
+    // How many columns there are comes from memory: weights do not wait for it.
+    Slots columns_of(x, chunks, columns, a.steps);
     let_kernel_after_start();
     wait_for_kernel_before();
-    if (a.steps > 0) columns_of.begin(slots);
+    columns_of.begin(slots, prepare);
     int stage = 0, before = R;
     int now = 0, last = (X - 1) * Slots::SLOT;
     for (int set = share.begin; set < share.end; set++) {
@@ -308,7 +322,6 @@ __device__ inline void direct(const uint8_t* weights, const uint8_t* x, int chun
             before = stage;
             stage = stage == R - 1 ? 0 : stage + 1;
         }
-        if (set == share.begin) prepare();
         reduce<NT, MT, RW, W>(acc, sums, columns,
                               [&](int tile, int column, int row, float sum, bool valid) {
                                   emit(set * RW * MT + tile, column, row, sum / F::BYTE_UNIT, valid);

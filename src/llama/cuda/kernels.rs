@@ -34,7 +34,7 @@ pub(super) const WIDE_COLUMNS: (usize, usize) = (128, 64);
 pub(super) const SPLIT: usize = 64;
 
 /// Threads of `join` for each element of a head.
-pub(super) const JOINERS: usize = 4;
+pub(super) const JOINERS: usize = 8;
 
 /// Sizes of heads that `attend` and `join` are compiled for.
 pub const HEAD_DIMS: [usize; 3] = [32, 64, 128];
@@ -133,10 +133,7 @@ impl Block {
         let (tiles, groups, warps, pairs) = match (hopper, width) {
             (false, _) => (1, 1, 4, 3),
             (true, Width::Four) if large => (1, 2, 8, 5),
-            // Beside queries, keys and values there is room for attention to begin.
-            (true, Width::Four) => {
-                (2, 1, 8, if chunk == 2816 || role.rows() == 16 { 4 } else { 5 })
-            }
+            (true, Width::Four) => (2, 1, 8, if chunk == 2816 { 3 } else { 5 }),
             (true, _) => {
                 let pairs = if width == Width::Eight { 5 } else { 3 };
                 let groups = if role.rows() == 16 && !large { 1 } else { 2 };
@@ -146,8 +143,8 @@ impl Block {
         let columns = width.columns();
         let record = if format.minimum() { RECORD } else { QUANTS };
         let team = groups * 2 * tiles * chunk + pairs * columns / 4 * record;
-        // Sums of a tile of each warp, 24 floats a column.
-        let sums = columns * groups * warps * 24 * size_of::<f32>();
+        // Sums of each warp's tiles, or of one after the other, 24 floats a column.
+        let sums = columns * if few { tiles } else { 1 } * groups * warps * 24 * size_of::<f32>();
         Self {
             threads: groups * warps * 32,
             rows: groups * tiles * 16,
