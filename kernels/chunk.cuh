@@ -100,7 +100,7 @@ __device__ inline void nibbles(Halves& f, const A& a, int p, int e) {
 }
 
 struct Q4_0 {
-    static constexpr int BYTES = 2304, LOADS = 6, ARRAYS = 2, ZERO = 8, PARTS = 1;
+    static constexpr int BYTES = 2304, ARRAYS = 2, ZERO = 8, PARTS = 1;
     static constexpr bool MINIMUM = false;
     static constexpr int BYTE_UNIT = 16;
     static constexpr int byte_unit(int) { return 1; }
@@ -128,7 +128,7 @@ struct Q4_0 {
 };
 
 struct Q8_0 {
-    static constexpr int BYTES = 4352, LOADS = 10, ARRAYS = 2, ZERO = 128, PARTS = 1;
+    static constexpr int BYTES = 4352, ARRAYS = 2, ZERO = 128, PARTS = 1;
     static constexpr bool MINIMUM = false;
     static constexpr int BYTE_UNIT = 1;
     static constexpr int byte_unit(int) { return 1; }
@@ -175,7 +175,7 @@ __device__ inline uint32_t six_bits(const uint4& row, int block) {
 // Q4_K and Q5_K.
 template <int HIGH_LOADS>
 struct K45 {
-    static constexpr int BYTES = 2304 + 512 * HIGH_LOADS, LOADS = 6 + HIGH_LOADS, ARRAYS = 2;
+    static constexpr int BYTES = 2304 + 512 * HIGH_LOADS, ARRAYS = 2;
     static constexpr int ZERO = 0, PARTS = 1;
     static constexpr bool MINIMUM = true;
     static constexpr int BYTE_UNIT = 1;
@@ -225,7 +225,7 @@ using Q5_K = K45<1>;
 
 // Scales of each 16 columns are bytes, plus 128.
 struct Q6_K {
-    static constexpr int BYTES = 3360, LOADS = 9, ARRAYS = 3, ZERO = 32, PARTS = 2;
+    static constexpr int BYTES = 3360, ARRAYS = 3, ZERO = 32, PARTS = 2;
     static constexpr bool MINIMUM = false;
     static constexpr int BYTE_UNIT = 4;
     static constexpr int byte_unit(int) { return 1; }

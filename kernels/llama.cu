@@ -3,19 +3,15 @@
 // A layer of a pass over 1 to 16 new tokens is six launches: queries, keys and values
 // with rotation and cache write (a cache in q8_0 is quantized into by one more);
 // attention in pieces; the pieces joined; output with residual; gate and up with SiLU; down
-// with residual. A norm costs no launch: what writes the residual stream also writes it times the next norm's weights, with the
-// sum of squares of its 32 rows, and what reads that divides by the root of their
-// mean at its end, which is the same because a product is linear. More tokens take
-// the same steps in kernels named wide.
+// with residual. A norm costs no launch: what writes the residual stream also writes it
+// times the next norm's weights, with the sum of squares of its 32 rows, and what reads
+// that divides by the root of their mean at its end, which is the same because a product
+// is linear. More tokens take the same steps in kernels named wide.
+//
+// A kernel lets the next one start at once: that may copy weights and what was in the
+// cache, and waits for this one before it reads anything else.
 #include "choice.cuh"
-#include "outputs.cuh"
-
-struct Product {
-    const uint8_t* weights;
-    const uint8_t* x;
-    const State* state;
-    int chunks, rows;
-};
+#include "product.cuh"
 
 struct Inner {
     uint8_t* x;
@@ -26,46 +22,6 @@ struct Logits {
     float* logits;
     int vocab;
 };
-
-// A block of the products with 4 * NT columns of which UNIT rows are used together; the
-// host knows it too. Hopper has the shared memory for all warps of a multiprocessor,
-// others for few of them. Queries, keys and values have so few rows that more of them
-// at once would leave multiprocessors idle.
-template <class F, int NT, int UNIT>
-struct Shape {
-#if __CUDA_ARCH__ >= 900
-    static constexpr bool LARGE = F::BYTES > (NT == 1 ? 2816 : 2304);
-    static constexpr bool NARROW = !LARGE && (NT == 1 || UNIT == 16);
-    static constexpr int MT = LARGE ? 1 : 2, RW = NARROW ? 1 : 2, W = 8;
-    static constexpr int X = NT == 4 || (NT == 1 && F::BYTES == 2816) ? 3 : 5;
-    static constexpr int BLOCKS = NT == 1 && NARROW ? 2 : 1;
-#else
-    static constexpr int MT = 1, RW = 1, W = 4, X = 3, BLOCKS = 3;
-#endif
-    static constexpr int R = 2, WARPS = RW * W, ROWS = RW * MT * 16;
-};
-
-// `prepare(first)` with the block's first row; `emit(column, row, sum, valid)`;
-// `finish(first)` when the UNIT rows from `first` on are done, which all threads have
-// emitted.
-template <class F, int NT, int UNIT, class Prepare, class Emit, class Finish>
-__device__ inline void product(const Product& p, const uint8_t* x, int columns, Prepare prepare,
-                               Emit emit, Finish finish) {
-    using S = Shape<F, NT, UNIT>;
-    constexpr int ALL = UNIT > S::ROWS ? UNIT : S::ROWS, TOGETHER = ALL / S::ROWS;
-    const Share share((p.rows + ALL - 1) / ALL, TOGETHER);
-    direct<F, NT, S::MT, S::RW, S::W, S::R, S::X>(
-        p.weights, x, p.chunks, share, columns, [&] { prepare(share.begin * S::ROWS); },
-        [&](int tile, int column, int row, float sum, bool valid) {
-            emit(column, tile * 16 + row, sum, valid && tile * 16 + row < p.rows);
-        },
-        [&](int set) {
-            if ((set + 1) % TOGETHER != 0) return;
-            __syncthreads();
-            const int first = (set + 1) * S::ROWS - ALL;
-            for (int i = 0; i < ALL && first + i < p.rows; i += UNIT) finish(first + i);
-        });
-}
 
 template <class F, int NT>
 __device__ inline void heads(const Product& p, const Norm& norm, const Heads& to) {

@@ -1,6 +1,6 @@
 //! The forward pass on an NVIDIA GPU, at the speed of its memory.
 //!
-//! Weights stay in the bits of the file; activations are f16, the cache f16 or q8_0. Passes
+//! Weights stay in the bits of the file; activations have 16 bits, the cache f16 or q8_0. Passes
 //! are graphs of launches over static buffers: of up to 16 tokens, whose rows do not
 //! depend on the tokens processed with them, bit for bit, and of up to 512 for long
 //! prompts, whose rows do not depend on them either but differ from the others' in
