@@ -102,9 +102,12 @@ __device__ inline void attend(const Attention& p) {
     const int piece = blockIdx.x, kv = blockIdx.y, start = piece * SPLIT;
     const int total = state.length + state.columns;
     if (start >= total) return;
-    wait_for_kernel_before();
     let_kernel_after_start();
-    Cache::template load_piece<D>(p, kv, start, total, keys, values);
+    // What was in the cache does not depend on the kernel before.
+    Cache::template load_piece<D>(p, kv, start, {0, state.length, total}, keys, values);
+    wait_for_kernel_before();
+    Cache::template load_piece<D>(p, kv, start, {state.length, total, total}, keys, values);
+    wait_for_copies<0>();
     __syncthreads();
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const int group = p.heads / p.kv_heads, rows = group * state.columns;
@@ -143,34 +146,49 @@ __device__ inline void attend(const Attention& p) {
     }
 }
 
-// The pieces of a row put together. Grid (heads, columns), D threads.
+// As many threads for each element put pieces together.
+constexpr int JOINERS = 8;
+
+// The pieces of a row put together. Grid (heads, columns), D * JOINERS threads.
 template <int D>
-__device__ inline void join(const Attention& p, uint4* x, int chunks) {
+__device__ inline void join(const Attention& p, uint8_t* x, int chunks) {
+    __shared__ float mixed_of[JOINERS][D], sum_of[JOINERS];
     const State state = *p.state;
-    const int head = blockIdx.x, column = blockIdx.y;
+    const int head = blockIdx.x, column = blockIdx.y, lane = threadIdx.x % 32;
+    const int joiner = threadIdx.x / D, element = threadIdx.x % D;
     if (column >= state.columns) return;
-    wait_for_kernel_before();
     let_kernel_after_start();
+    wait_for_kernel_before();
     const int pieces = (state.length + column) / SPLIT + 1;
     const size_t row = (static_cast<size_t>(column) * p.heads + head) * p.pieces;
     float top = -INFINITY;
-    for (int i = 0; i < pieces; i++) top = fmaxf(top, p.tops[row + i].x);
+    for (int i = lane; i < pieces; i += 32) top = fmaxf(top, p.tops[row + i].x);
+    for (int i = 16; i > 0; i /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, i));
     float sum = 0.0f, mixed = 0.0f;
-#pragma unroll 4
-    for (int i = 0; i < pieces; i++) {
+#pragma unroll 8
+    for (int i = joiner; i < pieces; i += JOINERS) {
         const float2 of = p.tops[row + i];
         const float factor = expf(of.x - top);
         sum = fmaf(of.y, factor, sum);
-        mixed = fmaf(p.sums[(row + i) * D + threadIdx.x], factor, mixed);
+        mixed = fmaf(p.sums[(row + i) * D + element], factor, mixed);
     }
-    store(x, chunks * 8, column, head * D + static_cast<int>(threadIdx.x), mixed / sum);
+    mixed_of[joiner][element] = mixed;
+    if (element == 0) sum_of[joiner] = sum;
+    __syncthreads();
+    if (joiner > 0) return;
+#pragma unroll
+    for (int i = 1; i < JOINERS; i++) {
+        sum += sum_of[i];
+        mixed += mixed_of[i][element];
+    }
+    store_block(x, Form::NARROW, chunks, column, (head * D + element) / 32, mixed / sum);
 }
 
 // Many columns: one piece after the other, what was summed before scaled anew when
 // a score is larger than all before it (Milakov and Gimelshein, arXiv:1805.02867).
 // Grid (columns / 64, heads), 4 warps of 16 columns each.
 template <int D, class Cache>
-__device__ inline void attend_wide(const Attention& p, uint4* x, int chunks) {
+__device__ inline void attend_wide(const Attention& p, uint8_t* x, int chunks) {
     extern __shared__ __align__(128) uint8_t ring[];
     Rows<D> keys = reinterpret_cast<Rows<D>>(ring), values = keys + SPLIT;
     const State state = *p.state;
@@ -198,7 +216,8 @@ __device__ inline void attend_wide(const Attention& p, uint4* x, int chunks) {
     float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
     for (int start = 0; start < end; start += SPLIT) {
         __syncthreads();
-        Cache::template load_piece<D>(p, kv, start, end, keys, values);
+        Cache::template load_piece<D>(p, kv, start, {0, end, end}, keys, values);
+        wait_for_copies<0>();
         __syncthreads();
         float scores[SPLIT / 8][4] = {};
         score<D>(scores, keys, [&](int k, int i) { return q[k][i]; }, start, last, p.scale);
@@ -225,7 +244,7 @@ __device__ inline void attend_wide(const Attention& p, uint4* x, int chunks) {
         for (int n = 0; n < D / 8; n++)
 #pragma unroll
             for (int j = 0; j < 2; j++)
-                store(x, chunks * 8, first + i * 8, head * D + n * 8 + 2 * t + j,
-                      mixed[n][2 * i + j] / sum[i]);
+                store_wide(x, chunks, first + i * 8, head * D + n * 8 + 2 * t + j,
+                           mixed[n][2 * i + j] / sum[i]);
     }
 }

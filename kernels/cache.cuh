@@ -19,14 +19,6 @@ __device__ inline void copy_async(void* to, const void* from, bool there) {
                  : "memory");
 }
 
-__device__ inline void end_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-// Waits for all copies but those of the last OPEN groups.
-template <int OPEN>
-__device__ inline void wait_for_copies() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(OPEN) : "memory");
-}
-
 // `q (columns, heads, D)`, `k` and `v (kv heads, context, D)`, in halves or in 8 bits
 // with scales `(kv heads, context, D / 32)`, halves, behind them. `attend` writes, for
 // each row and piece, the sum of values weighted by e^(score - top), `sums (columns,
@@ -46,22 +38,30 @@ struct Attention {
 template <int D>
 using Rows = __half (*)[D + 8];
 
-// Types of a cache: how keys and values of the piece at `start` get to shared memory;
-// positions from `end` on are zeros.
+// Positions that are loaded: from `begin` to `end`, and, if that is `total`, zeros after.
+struct Positions {
+    int begin, end, total;
+    __device__ bool there(int position) const { return position < end; }
+    __device__ bool loaded(int position) const {
+        return position >= begin && (position < end || end == total);
+    }
+};
+
+// Types of a cache: how keys and values of the piece at `start` get to shared memory.
 struct F16 {
     template <int D>
-    __device__ static void load_piece(const Attention& p, int kv, int start, int end, Rows<D> keys,
-                                      Rows<D> values) {
+    __device__ static void load_piece(const Attention& p, int kv, int start, Positions positions,
+                                      Rows<D> keys, Rows<D> values) {
         for (int i = threadIdx.x; i < SPLIT * D / 8; i += blockDim.x) {
             const int row = i / (D / 8), at = i % (D / 8) * 8;
-            const bool there = start + row < end;
+            if (!positions.loaded(start + row)) continue;
+            const bool there = positions.there(start + row);
             const size_t from =
                 (static_cast<size_t>(kv) * p.context + (there ? start + row : 0)) * D + at;
             copy_async(&keys[row][at], static_cast<const __half*>(p.k) + from, there);
             copy_async(&values[row][at], static_cast<const __half*>(p.v) + from, there);
         }
         end_of_copies();
-        wait_for_copies<0>();
     }
 };
 
@@ -84,8 +84,8 @@ struct Q8 {
     }
 
     template <int D>
-    __device__ static void load_piece(const Attention& p, int kv, int start, int end, Rows<D> keys,
-                                      Rows<D> values) {
+    __device__ static void load_piece(const Attention& p, int kv, int start, Positions positions,
+                                      Rows<D> keys, Rows<D> values) {
         const size_t all = static_cast<size_t>(p.kv_heads) * p.context * D;
         const int8_t* k = static_cast<const int8_t*>(p.k);
         const int8_t* v = static_cast<const int8_t*>(p.v);
@@ -94,7 +94,8 @@ struct Q8 {
 #pragma unroll 4
         for (int i = threadIdx.x; i < SPLIT * D / 16; i += 128) {
             const int row = i / (D / 16), at = i % (D / 16) * 16;
-            const bool there = start + row < end;
+            if (!positions.loaded(start + row)) continue;
+            const bool there = positions.there(start + row);
             const size_t from =
                 (static_cast<size_t>(kv) * p.context + (there ? start + row : 0)) * D + at;
             const uint4 key = *reinterpret_cast<const uint4*>(k + from);
@@ -123,8 +124,8 @@ __device__ inline void quantize(const Fresh& p) {
     const State state = *p.state;
     const int kv = blockIdx.x, column = blockIdx.y, dim = blockDim.x / 2;
     if (column >= state.columns) return;
-    wait_for_kernel_before();
     let_kernel_after_start();
+    wait_for_kernel_before();
     const int thread = threadIdx.x, element = thread % dim, position = state.length + column;
     const __half* from = thread < dim ? p.k : p.v;
     int8_t* quants = thread < dim ? p.keys : p.values;

@@ -1,5 +1,6 @@
 // The gate's matrices, launches and checks against the host.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -18,14 +19,22 @@
         }                                                                                \
     } while (0)
 
-using Kernel = void (*)(const uint8_t*, const uint4*, float*, int, int);
+using Kernel = void (*)(const uint8_t*, const uint8_t*, float*, int, int, int);
+
+// A kernel, the rows of its sets, sets of a block (0: as many blocks as run at once).
+struct Narrow {
+    Kernel kernel;
+    int rows, threads, shared, blocks, each;
+};
 
 struct Variant {
     std::string name;
     Format format;
-    int bytes, rows, threads, shared;
-    Kernel eight, sixteen;
-    Kernel kernel(int columns) const { return columns <= 8 ? eight : sixteen; }
+    int bytes;
+    Narrow four, eight, sixteen;
+    const Narrow& of(int columns) const {
+        return columns <= 4 ? four : columns <= 8 ? eight : sixteen;
+    }
 };
 
 struct Matrix {
@@ -37,7 +46,8 @@ inline const Matrix LAYER[] = {
 constexpr int LAYERS = 6, COLUMNS = 16, MOST_K = 28672, MOST_ROWS = 57344;
 
 inline cudaStream_t stream_;
-inline uint4* x_;
+inline int multiprocessors_;
+inline uint8_t* x_;
 inline float *input_, *y_;
 inline uint8_t* weights_;
 
@@ -50,22 +60,26 @@ inline void launch(const Variant& v, const uint8_t* w, const Matrix& m, int colu
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = early;
     cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(m.rows / v.rows);
-    config.blockDim = dim3(v.threads);
-    config.dynamicSmemBytes = v.shared;
+    const Narrow& kernel = v.of(columns);
+    const int sets = m.rows / kernel.rows;
+    config.gridDim = dim3(kernel.each ? sets / kernel.each
+                                      : std::min(sets, kernel.blocks * multiprocessors_));
+    config.blockDim = dim3(kernel.threads);
+    config.dynamicSmemBytes = kernel.shared;
     config.stream = stream_;
     config.attrs = &attribute;
     config.numAttrs = 1;
-    CHECK(cudaLaunchKernelEx(&config, v.kernel(columns), w, x_, y_, m.k / 256, columns));
+    CHECK(cudaLaunchKernelEx(&config, kernel.kernel, w, x_, y_, m.k / 256, sets,
+                             columns));
 }
 
-__global__ void round_kernel(const float* from, uint4* x, int k) {
+__global__ void round_kernel(const float* from, uint8_t* x, int k) {
     const int column = blockIdx.y, at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at < k) store(x, k / 32, column, at, from[static_cast<size_t>(column) * k + at]);
+    store_block(x, Form::NARROW, k / 256, column, at / 32, from[static_cast<size_t>(column) * k + at]);
 }
 
 inline void round_activations(int k) {
-    round_kernel<<<dim3((k + 255) / 256, COLUMNS), 256, 0, stream_>>>(input_, x_, k);
+    round_kernel<<<dim3(k / 256, COLUMNS), 256, 0, stream_>>>(input_, x_, k);
     CHECK(cudaGetLastError());
 }
 
@@ -74,17 +88,20 @@ inline void round_activations(int k) {
 inline double check(const Variant& v, const Matrix& m, const std::vector<float>& input) {
     const int chunks = m.k / 256, tiles = m.rows / 16;
     round_activations(m.k);
-    std::vector<__half> x(static_cast<size_t>(m.k) * 16);
+    std::vector<int8_t> x(static_cast<size_t>(m.k) / 64 * 4 * RECORD);
     std::vector<float> y(static_cast<size_t>(m.rows) * 16);
-    CHECK(cudaMemcpyAsync(x.data(), x_, x.size() * 2, cudaMemcpyDeviceToHost, stream_));
+    CHECK(cudaMemcpyAsync(x.data(), x_, x.size(), cudaMemcpyDeviceToHost, stream_));
     CHECK(cudaMemsetAsync(y_, 0xFF, y.size() * 4, stream_));
     launch(v, weights_, m, 16, true);
     CHECK(cudaMemcpyAsync(y.data(), y_, y.size() * 4, cudaMemcpyDeviceToHost, stream_));
     CHECK(cudaStreamSynchronize(stream_));
     const auto element = [&](int column, int k) {
-        const size_t block = (static_cast<size_t>(column / 8) * chunks * 8 + k / 32) * 32;
-        const size_t lane = block + column % 8 * 4 + k % 16 / 4;
-        return static_cast<double>(__half2float(x[lane * 8 + k / 16 % 2 * 4 + k % 2 * 2 + k % 4 / 2]));
+        const int8_t* record = x.data() + (static_cast<size_t>(column) / 4 * chunks * 4 + k / 64) * RECORD;
+        const int8_t* at = record + (column % 4 * 8 + k % 16 / 4) * 16 + k / 32 % 2 * 8 +
+                           k / 16 % 2 * 4 + k % 4;
+        float d;
+        memcpy(&d, record + SCALES_AT + (column % 4 * 2 + k / 32 % 2) * 4, 4);
+        return (at[0] * 256 + at[64]) * static_cast<double>(d);
     };
     double wrong = 0, size = 0, coarse = 0;
     std::vector<uint8_t> tile(static_cast<size_t>(chunks) * v.bytes);

@@ -2,11 +2,12 @@
 // the tensor cores.
 //
 // A chunk holds 16 rows by 256 columns of a matrix, so that one warp reads its
-// quants by 16-byte loads in the order in which it multiplies them: lane 4g + t
-// holds, of the rows g and g + 8, the columns 4t..4t+3 and 16+4t..16+4t+3 of each
-// block of 32. Chunks of 16 rows follow each other, then come the next 16 rows.
-// Quants, high bits and scales are separate arrays within a chunk, each aligned
-// to 16 bytes. There are as many bits as in the file:
+// quants by 16-byte loads in the order in which mma.m16n8k32 wants its operand A
+// (PTX ISA, "Matrix Fragments for mma.m16n8k32"): lane 4g + t holds, of the rows g
+// and g + 8, the columns 4t..4t+3 and 16+4t..16+4t+3 of each block of 32. Chunks of
+// 16 rows follow each other, then come the next 16 rows. Quants, high bits and scales
+// are separate arrays within a chunk, each aligned to 16 bytes. There are as many
+// bits as in the file:
 //
 //   format  quants            high bits        scales                      bytes
 //   Q4_0    0: 4 x 512                         2048: f16 [g][block][2]      2304
@@ -16,34 +17,33 @@
 //   Q8_0    0: 8 x 512                         4096: f16 [g][block][2]      4352
 //
 // Quants are without sign: the file's, or its signed number plus 128. A byte of
-// nibbles has the even block's column low, the odd block's high. Words of a pair
-// of blocks (of one block of Q8_0) are the row g's columns 4t.. and 16+4t.., then
-// the row g + 8's.
+// nibbles has the even block's column low, the odd block's high. Words of a pair of
+// blocks (of one block of Q8_0) are the row g's columns 4t.. and 16+4t.., then the row
+// g + 8's. High bits are in the same order, a byte for a column: bit b is block b's,
+// or, where there are two, bits 2b and 2b + 1 those of block b of four.
 //
-// A half whose low bits are a small integer u, and the others zeros, is the
-// subnormal u * 2^-24, exactly. So masked bits are operands as they are, a pair of
-// columns in a word. The order of columns within a product is free as long as both
-// operands share it: of four neighbouring ones the first and third make a pair, then
-// the second and fourth, because masking a word of bytes gives those.
+// Few columns are multiplied as bytes (mma.m16n8k32), more as halves (mma.m16n8k16,
+// "Matrix Fragments for mma.m16n8k16"). A half whose low bits are a small integer u,
+// and the others zeros, is the subnormal u * 2^-24, exactly: masked bits are operands
+// as they are, a pair of columns in a word. The order of columns within a product is
+// free as long as both operands share it: of four neighbouring ones the first and third
+// make a pair, then the second and fourth, because masking a word of bytes gives those.
 #pragma once
 #include <cstdint>
 #include <cuda_fp16.h>
 
-// The operand A of two mma.m16n8k16 (PTX ISA, "Matrix Fragments for
-// mma.m16n8k16"), for the first and the last 16 columns of a block: row g, row
-// g + 8, row g, row g + 8.
-using Fragments = uint32_t[2][4];
-
-// A block's weights are `d * (bits - zero) - m`, for the rows g and g + 8; bits are
-// what `quants` gives, `d` of each 16 columns if a format has those.
+// A block's weights are `d * (quant - ZERO) - m`, for the rows g and g + 8, `d` of each
+// 16 columns if a format has those.
 struct Scales {
     float d[2][2], m[2];
 };
 
-__device__ inline uint32_t pack(float low, float high) {
-    const __half2 both = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&both);
-}
+// The operand A of a product with bytes: rows g, g + 8, g, g + 8, and 16 columns further.
+using Bytes = uint32_t[4];
+
+// The operand A of two products with halves, for the first and the last 16 columns of
+// a block: row g, row g + 8, row g, row g + 8.
+using Halves = uint32_t[2][4];
 
 __device__ inline float2 halves(uint32_t bits) {
     return __half22float2(*reinterpret_cast<const __half2*>(&bits));
@@ -53,25 +53,38 @@ __device__ inline uint32_t part(const uint4& v, int i) {
     return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
-// Bits that lie at `from` of each half go to `to`; what else comes is masked.
+// The words of operand A in the order of `Bytes`.
+__device__ inline uint32_t word(const uint4& v, int i) { return part(v, i % 2 * 2 + i / 2); }
+
+// Bits that lie at `from` of each byte go to `to`; what else comes is masked.
 __device__ inline uint32_t moved(uint32_t word, int from, int to) {
     return from < to ? word << (to - from) : word >> (from - to);
+}
+
+// (a & mask) ^ flipped, in one instruction.
+__device__ inline uint32_t masked_and_flipped(uint32_t a, uint32_t mask, uint32_t flipped) {
+    uint32_t r;
+    asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(r) : "r"(a), "r"(mask), "r"(flipped));
+    return r;
 }
 
 // The last bit of a subnormal half.
 constexpr float SMALLEST = 1.0f / (1 << 24);
 
+constexpr uint32_t SIGNS = 0x80808080;
+
 // Each format says:
 // - how many 16-byte loads a lane makes of a chunk, from which of its arrays, where from
-//   (`offset`, and a lane's `own` in the array), and after which pair of blocks each is
-//   used up (`until`);
-// - the value of a quant's last bit (`unit`), its `ZERO`, whether there is a `MINIMUM`
-//   and how many scales a block of 32 has (`PARTS`);
-// - the quants and scales of block 2p + e.
+//   (`offset`, and a lane's `own` in the array);
+// - its `ZERO`, whether there is a `MINIMUM`, how many scales a block of 32 has (`PARTS`);
+// - `bytes` of block 2p + e: quant less ZERO, with a sign, or the quant if there is a
+//   minimum, times BYTE_UNIT and `byte_unit(e)`;
+// - `halves` of the same block: the quant times `unit(e)`, in the low bits of halves;
+// - its scales, divided by a unit.
 
-// Nibbles, or more bits where `Format::high` has them.
+// Nibbles of halves, or more bits where `Format::high` has them.
 template <class Format, int BITS, class A>
-__device__ inline void nibbles(Fragments& f, const A& a, int p, int e) {
+__device__ inline void nibbles(Halves& f, const A& a, int p, int e) {
     const uint4 w = a(p);
 #pragma unroll
     for (int row = 0; row < 2; row++)
@@ -87,37 +100,50 @@ __device__ inline void nibbles(Fragments& f, const A& a, int p, int e) {
 }
 
 struct Q4_0 {
-    static constexpr int BYTES = 2304, LOADS = 6, ZERO = 8, PARTS = 1;
-    static constexpr int ARRAYS = 2;
+    static constexpr int BYTES = 2304, ARRAYS = 2, ZERO = 8, PARTS = 1;
     static constexpr bool MINIMUM = false;
+    static constexpr int BYTE_UNIT = 16;
+    static constexpr int byte_unit(int) { return 1; }
     static constexpr int unit(int e) { return e ? 16 : 1; }
-    static constexpr int until(int i) { return i < 4 ? i : i == 4 ? 1 : 3; }
     static constexpr int array(int i) { return i < 4 ? 0 : 1; }
     static constexpr int offset(int i) { return i < 4 ? i * 512 : 2048 + (i - 4) * 16; }
     __device__ static int own(int array, int lane) { return array ? lane / 4 * 32 : lane * 16; }
     template <class A>
-    __device__ static void quants(Fragments& f, const A& a, int p, int e) {
+    __device__ static void bytes(Bytes& to, const A& a, int p, int e) {
+        const uint4 w = a(p);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            to[i] = masked_and_flipped(e ? word(w, i) : word(w, i) << 4, 0xF0F0F0F0, SIGNS);
+    }
+    template <class A>
+    __device__ static void halves(Halves& f, const A& a, int p, int e) {
         nibbles<Q4_0, 4>(f, a, p, e);
     }
     template <class A>
-    __device__ static void scales(Scales& s, const A& a, int p, int e) {
-        const float2 d = halves(part(a(4 + p / 2), p % 2 * 2 + e));
-        s.d[0][0] = d.x / unit(e);
-        s.d[1][0] = d.y / unit(e);
+    __device__ static void scales(Scales& s, const A& a, int p, int e, int unit) {
+        const float2 d = ::halves(part(a(4 + p / 2), p % 2 * 2 + e));
+        s.d[0][0] = d.x / unit;
+        s.d[1][0] = d.y / unit;
     }
 };
 
 struct Q8_0 {
-    static constexpr int BYTES = 4352, LOADS = 10, ZERO = 128, PARTS = 1;
-    static constexpr int ARRAYS = 2;
+    static constexpr int BYTES = 4352, ARRAYS = 2, ZERO = 128, PARTS = 1;
     static constexpr bool MINIMUM = false;
+    static constexpr int BYTE_UNIT = 1;
+    static constexpr int byte_unit(int) { return 1; }
     static constexpr int unit(int) { return 1; }
-    static constexpr int until(int i) { return i < 8 ? i / 2 : i == 8 ? 1 : 3; }
     static constexpr int array(int i) { return i < 8 ? 0 : 1; }
     static constexpr int offset(int i) { return i < 8 ? i * 512 : 4096 + (i - 8) * 16; }
     __device__ static int own(int array, int lane) { return array ? lane / 4 * 32 : lane * 16; }
     template <class A>
-    __device__ static void quants(Fragments& f, const A& a, int p, int e) {
+    __device__ static void bytes(Bytes& to, const A& a, int p, int e) {
+        const uint4 w = a(2 * p + e);
+#pragma unroll
+        for (int i = 0; i < 4; i++) to[i] = word(w, i) ^ SIGNS;
+    }
+    template <class A>
+    __device__ static void halves(Halves& f, const A& a, int p, int e) {
         const uint4 w = a(2 * p + e);
 #pragma unroll
         for (int row = 0; row < 2; row++)
@@ -129,10 +155,10 @@ struct Q8_0 {
             }
     }
     template <class A>
-    __device__ static void scales(Scales& s, const A& a, int p, int e) {
-        const float2 d = halves(part(a(8 + p / 2), p % 2 * 2 + e));
-        s.d[0][0] = d.x;
-        s.d[1][0] = d.y;
+    __device__ static void scales(Scales& s, const A& a, int p, int e, int unit) {
+        const float2 d = ::halves(part(a(8 + p / 2), p % 2 * 2 + e));
+        s.d[0][0] = d.x / unit;
+        s.d[1][0] = d.y / unit;
     }
 };
 
@@ -146,17 +172,16 @@ __device__ inline uint32_t six_bits(const uint4& row, int block) {
                       : (row.z >> 14 & 0x00030003) | (row.w >> 10 & 0x003C003C);
 }
 
-// Q4_K and Q5_K. The fifth bits of a word's columns are in one word for all blocks:
-// in a half of two columns, that of block 2p and column `odd` at bit i of 2p + odd,
-// counted 0 to 3 and 8 to 11, that of block 2p + 1 four further.
+// Q4_K and Q5_K.
 template <int HIGH_LOADS>
 struct K45 {
-    static constexpr int BYTES = 2304 + 512 * HIGH_LOADS, LOADS = 6 + HIGH_LOADS;
+    static constexpr int BYTES = 2304 + 512 * HIGH_LOADS, ARRAYS = 2;
     static constexpr int ZERO = 0, PARTS = 1;
-    static constexpr int ARRAYS = 2;
     static constexpr bool MINIMUM = true;
+    static constexpr int BYTE_UNIT = 1;
+    // The odd block's nibbles stay in a byte's high half where nothing is above them.
+    static constexpr int byte_unit(int e) { return e && !HIGH_LOADS ? 16 : 1; }
     static constexpr int unit(int e) { return e ? 16 : 1; }
-    static constexpr int until(int i) { return i < 4 ? i : 3; }
     static constexpr int QUANTS = 4 + HIGH_LOADS;
     static constexpr int array(int i) { return i < QUANTS ? 0 : 1; }
     static constexpr int offset(int i) {
@@ -165,20 +190,32 @@ struct K45 {
     __device__ static int own(int array, int lane) { return array ? lane / 4 * 16 : lane * 16; }
     template <class A>
     __device__ static uint32_t high(const A& a, int p, int e, int word, int odd) {
-        const int from = p < 2 ? 2 * p + odd : 4 + 2 * p + odd;
-        return moved(part(a(4), word), from, 4) & (e ? 0x01000100 : 0x00100010);
+        return moved(part(a(4), word) >> 8 * odd, 2 * p + e, e ? 8 : 4) & (e ? 0x01000100 : 0x00100010);
     }
     template <class A>
-    __device__ static void quants(Fragments& f, const A& a, int p, int e) {
+    __device__ static void bytes(Bytes& to, const A& a, int p, int e) {
+        const uint4 w = a(p);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if constexpr (HIGH_LOADS) {
+                const uint32_t high = moved(word(a(4), i), 2 * p + e, 4) & 0x10101010;
+                to[i] = (moved(word(w, i), 4 * e, 0) & 0x0F0F0F0F) | high;
+            } else {
+                to[i] = word(w, i) & (e ? 0xF0F0F0F0 : 0x0F0F0F0F);
+            }
+        }
+    }
+    template <class A>
+    __device__ static void halves(Halves& f, const A& a, int p, int e) {
         nibbles<K45, 4 + HIGH_LOADS>(f, a, p, e);
     }
     template <class A>
-    __device__ static void scales(Scales& s, const A& a, int p, int e) {
+    __device__ static void scales(Scales& s, const A& a, int p, int e, int unit) {
 #pragma unroll
         for (int row = 0; row < 2; row++) {
             const uint4 words = a(4 + HIGH_LOADS + row);
-            const float2 factors = halves(words.x), both = halves(six_bits(words, 2 * p + e));
-            s.d[row][0] = factors.x * (1 / SMALLEST / unit(e)) * both.x;
+            const float2 factors = ::halves(words.x), both = ::halves(six_bits(words, 2 * p + e));
+            s.d[row][0] = factors.x * (1 / SMALLEST / unit) * both.x;
             s.m[row] = factors.y * (1 / SMALLEST) * both.y;
         }
     }
@@ -186,15 +223,13 @@ struct K45 {
 using Q4_K = K45<0>;
 using Q5_K = K45<1>;
 
-// Two high bits of each quant: in a half of two columns, those of block 4i + 2p and
-// column `odd` from bit 0, 2, 8 or 10 on (of 2p + odd), those of block 4i + 2p + 1
-// four further. Scales of each 16 columns are bytes, plus 128.
+// Scales of each 16 columns are bytes, plus 128.
 struct Q6_K {
-    static constexpr int BYTES = 3360, LOADS = 9, ZERO = 32, PARTS = 2;
-    static constexpr int ARRAYS = 3;
+    static constexpr int BYTES = 3360, ARRAYS = 3, ZERO = 32, PARTS = 2;
     static constexpr bool MINIMUM = false;
+    static constexpr int BYTE_UNIT = 4;
+    static constexpr int byte_unit(int) { return 1; }
     static constexpr int unit(int e) { return e ? 16 : 1; }
-    static constexpr int until(int i) { return i < 4 ? i : i == 4 ? 1 : 3; }
     static constexpr int array(int i) { return i < 6 ? 0 : i < 8 ? 1 : 2; }
     static constexpr int offset(int i) {
         return i < 6 ? i * 512 : i < 8 ? 3072 + (i - 6) * 128 : 3328;
@@ -204,21 +239,31 @@ struct Q6_K {
     }
     template <class A>
     __device__ static uint32_t high(const A& a, int p, int e, int word, int odd) {
-        const int from = p % 2 * 8 + odd * 2;
-        return moved(part(a(4 + p / 2), word), from, 4) & (e ? 0x03000300 : 0x00300030);
+        return moved(part(a(4 + p / 2), word) >> 8 * odd, 4 * (p % 2) + 2 * e, e ? 8 : 4) &
+               (e ? 0x03000300 : 0x00300030);
+    }
+    // In a byte's high six bits.
+    template <class A>
+    __device__ static void bytes(Bytes& to, const A& a, int p, int e) {
+        const uint4 w = a(p), high = a(4 + p / 2);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            to[i] = ((moved(word(w, i), 4 * e, 2) & 0x3C3C3C3C) |
+                     (moved(word(high, i), 4 * (p % 2) + 2 * e, 6) & 0xC0C0C0C0)) ^
+                    SIGNS;
     }
     template <class A>
-    __device__ static void quants(Fragments& f, const A& a, int p, int e) {
+    __device__ static void halves(Halves& f, const A& a, int p, int e) {
         nibbles<Q6_K, 6>(f, a, p, e);
     }
     template <class A>
-    __device__ static void scales(Scales& s, const A& a, int p, int e) {
-        const float2 factors = halves(part(a(8), threadIdx.x % 32 / 4 % 4));
+    __device__ static void scales(Scales& s, const A& a, int p, int e, int unit) {
+        const float2 factors = ::halves(part(a(8), threadIdx.x % 32 / 4 % 4));
 #pragma unroll
         for (int row = 0; row < 2; row++) {
-            const float factor = (row ? factors.y : factors.x) / unit(e);
+            const float factor = (row ? factors.y : factors.x) / unit;
             const uint32_t bytes = __byte_perm(part(a(6 + row), p), 0, e ? 0x4342 : 0x4140);
-            const float2 both = halves(bytes);
+            const float2 both = ::halves(bytes);
             s.d[row][0] = fmaf(both.x, factor * (1 / SMALLEST), -128.0f * factor);
             s.d[row][1] = fmaf(both.y, factor * (1 / SMALLEST), -128.0f * factor);
         }

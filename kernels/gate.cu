@@ -3,28 +3,30 @@
 // against the host first, and that a column's bits do not depend on the others.
 // Prints a table. Build and run:
 //   kernels/build.sh gate && target/gate             every variant
-//   target/gate quick                                the first four
 //   target/gate only "Q4_0 mt2"                      those with this in their name
 #include <algorithm>
 #include <functional>
 
 #include "check.cuh"
 
-struct Store {
-    float* y;
-    int rows, first;
-    __device__ void operator()(int m, int column, int row, float sum, bool valid) const {
-        if (valid) y[static_cast<size_t>(column) * rows + first + m * 16 + row] = sum;
-    }
-};
+template <class F, int NT, class K>
+__global__ __launch_bounds__(K::W* K::RW * 32, K::BLOCKS) void direct_kernel(
+    const uint8_t* w, const uint8_t* x, float* y, int chunks, int sets, int columns) {
+    const int rows = sets * K::RW * K::MT * 16;
+    direct<F, NT, K::MT, K::RW, K::W, K::R, K::X>(
+        w, x, chunks, Share(sets, 1), columns, [] {},
+        [&](int tile, int column, int row, float sum, bool valid) {
+            if (valid) y[static_cast<size_t>(column) * rows + tile * 16 + row] = sum;
+        },
+        [](int) {});
+}
 
-template <class F, int NT, int MT, int RW, int W, int BLOCKS>
-__global__ __launch_bounds__(W * RW * 32, BLOCKS) void direct_kernel(const uint8_t* w,
-                                                                     const uint4* x, float* y,
-                                                                     int chunks, int columns) {
-    const int rows = RW * MT * 16;
-    Store store = {y, static_cast<int>(gridDim.x) * rows, static_cast<int>(blockIdx.x) * rows};
-    direct<F, NT, MT, RW, W>(w, x, chunks, columns, [] {}, store);
+// 16 bytes that are read once, if they are there; else `v` stays.
+__device__ inline void stream(uint4& v, const uint8_t* from, bool there) {
+    asm volatile("{.reg .pred p; setp.ne.u32 p, %5, 0;\n"
+                 "@p ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0,%1,%2,%3}, [%4];}"
+                 : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
+                 : "l"(from), "r"(static_cast<uint32_t>(there)));
 }
 
 // The ceiling: the same bytes, read and thrown away.
@@ -59,44 +61,50 @@ const char* NAMES[] = {"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0"};
 
 std::vector<Variant> variants;
 
-// MT tiles for a warp, W warps along the columns, RW groups of rows, BLOCKS on a
-// multiprocessor as far as registers go.
-template <class F, int MT, int W, int RW, int BLOCKS> void add() {
-    char name[64];
-    snprintf(name, sizeof name, "%s mt%d w%d r%d b%d", NAMES[format_of<F>()], MT, W, RW, BLOCKS);
-    const Variant v = {name, format_of<F>(), F::BYTES, RW * MT * 16, RW * W * 32,
-                       sums_bytes(16, RW * W), direct_kernel<F, 1, MT, RW, W, BLOCKS>,
-                       direct_kernel<F, 2, MT, RW, W, BLOCKS>};
-    for (Kernel kernel : {v.eight, v.sixteen})
-        CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                   cudaFuncAttributeMaxDynamicSharedMemorySize, v.shared));
-    variants.push_back(v);
+// MT tiles for a warp, W warps along the columns, RW groups of rows, R stages for a
+// warp, X for activations, BLOCKS on a multiprocessor as far as registers go, EACH sets
+// for a block (0: as many blocks as run at once).
+template <int MT_, int W_, int RW_, int R_, int X_, int BLOCKS_, int EACH_ = 0>
+struct Shape {
+    static constexpr int MT = MT_, W = W_, RW = RW_, R = R_, X = X_, BLOCKS = BLOCKS_, EACH = EACH_;
+    static std::string name() {
+        char name[64];
+        snprintf(name, sizeof name, "mt%d w%d r%d s%d x%d b%d e%d", MT, W, RW, R, X, BLOCKS, EACH);
+        return name;
+    }
+};
+
+template <class F, int NT, class K>
+Narrow narrow() {
+    const Narrow narrow = {direct_kernel<F, NT, K>, K::RW * K::MT * 16, K::RW * K::W * 32,
+                           direct_bytes<F>(NT, K::MT, K::RW, K::W, K::R, K::X), K::BLOCKS, K::EACH};
+    CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(narrow.kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize, narrow.shared));
+    return narrow;
+}
+
+// Shapes for up to 4, 8 and 16 columns.
+template <class F, class Four, class Eight, class Sixteen> void add() {
+    const std::string name = std::string(NAMES[format_of<F>()]) + " " + Four::name() + " | " +
+                             Eight::name() + " | " + Sixteen::name();
+    variants.push_back({name, format_of<F>(), F::BYTES, narrow<F, 1, Four>(), narrow<F, 2, Eight>(),
+                        narrow<F, 4, Sixteen>()});
 }
 
 void add_all() {
-    add<Q4_0, 1, 4, 2, 2>();
-    add<Q4_0, 1, 4, 2, 3>();
-    add<Q4_0, 2, 8, 1, 2>();
-    add<Q4_0, 1, 8, 1, 3>();
-    add<Q4_0, 1, 8, 1, 4>();
-    add<Q4_0, 2, 4, 2, 2>();
-    add<Q4_0, 2, 8, 2, 1>();
-    add<Q4_0, 1, 8, 2, 1>();
-    add<Q4_0, 1, 4, 4, 1>();
-    add<Q4_0, 2, 4, 1, 4>();
-    add<Q4_0, 4, 4, 2, 1>();
-    add<Q4_K, 1, 4, 2, 2>();
-    add<Q4_K, 1, 4, 2, 3>();
-    add<Q4_K, 2, 8, 1, 2>();
-    add<Q5_K, 1, 4, 2, 2>();
-    add<Q5_K, 1, 4, 2, 3>();
-    add<Q5_K, 1, 8, 2, 1>();
-    add<Q6_K, 1, 4, 2, 2>();
-    add<Q6_K, 1, 4, 2, 3>();
-    add<Q6_K, 1, 8, 2, 1>();
-    add<Q8_0, 1, 4, 2, 2>();
-    add<Q8_0, 1, 4, 2, 3>();
-    add<Q8_0, 2, 8, 1, 2>();
+    // The program's, but for queries, keys and values of more than 4 columns.
+    add<Q4_0, Shape<2, 8, 1, 2, 5, 2>, Shape<2, 8, 2, 2, 5, 1>, Shape<2, 8, 2, 2, 3, 1>>();
+    add<Q4_0, Shape<2, 8, 2, 2, 5, 1>, Shape<2, 8, 2, 2, 4, 1>, Shape<2, 8, 1, 2, 5, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 5, 2, 1>, Shape<2, 8, 1, 2, 3, 2>, Shape<1, 8, 2, 3, 3, 1>>();
+    add<Q4_0, Shape<2, 8, 1, 2, 4, 2>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>>();
+    add<Q4_0, Shape<4, 8, 1, 2, 5, 1>, Shape<4, 8, 1, 2, 5, 1>, Shape<4, 8, 1, 2, 3, 1>>();
+    add<Q4_0, Shape<1, 8, 1, 2, 5, 3>, Shape<1, 8, 1, 2, 5, 2>, Shape<1, 8, 1, 2, 3, 2>>();
+    add<Q4_0, Shape<1, 4, 1, 2, 5, 5>, Shape<2, 4, 4, 2, 5, 1>, Shape<2, 4, 4, 2, 3, 1>>();
+    // The program's.
+    add<Q4_K, Shape<2, 8, 1, 2, 5, 2>, Shape<2, 8, 2, 2, 5, 1>, Shape<2, 8, 2, 2, 3, 1>>();
+    add<Q5_K, Shape<2, 8, 1, 2, 3, 2>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q6_K, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
+    add<Q8_0, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 5, 1>, Shape<1, 8, 2, 2, 3, 1>>();
 }
 
 // Median milliseconds of a graph of what `work` launches.
@@ -133,9 +141,9 @@ int main(int argc, char** argv) {
     CHECK(cudaGetDeviceProperties(&properties, 0));
     printf("%s, %d multiprocessors, %.0f MB of L2\n", properties.name,
            properties.multiProcessorCount, properties.l2CacheSize / 1e6);
+    multiprocessors_ = properties.multiProcessorCount;
     CHECK(cudaStreamCreate(&stream_));
     add_all();
-    if (argc == 2 && std::string(argv[1]) == "quick") variants.resize(4);
     if (argc == 3 && std::string(argv[1]) == "only") {
         const auto other = [&](const Variant& v) { return v.name.find(argv[2]) == std::string::npos; };
         variants.erase(std::remove_if(variants.begin(), variants.end(), other), variants.end());
@@ -150,7 +158,7 @@ int main(int argc, char** argv) {
     CHECK(cudaMalloc(&weights_, layer_most * LAYERS));
     CHECK(cudaMalloc(&input_, static_cast<size_t>(COLUMNS) * MOST_K * 4));
     CHECK(cudaMalloc(&y_, static_cast<size_t>(COLUMNS) * MOST_ROWS * 4));
-    CHECK(cudaMalloc(&x_, static_cast<size_t>(COLUMNS) * MOST_K * 2));
+    CHECK(cudaMalloc(&x_, static_cast<size_t>(COLUMNS) / 4 * MOST_K / 64 * RECORD));
     std::vector<float> input(static_cast<size_t>(COLUMNS) * MOST_K);
     for (size_t i = 0; i < input.size(); i++) input[i] = hash(i) / 4294967296.0f * 2 - 1;
     CHECK(cudaMemcpy(input_, input.data(), input.size() * 4, cudaMemcpyHostToDevice));
@@ -185,8 +193,8 @@ int main(int argc, char** argv) {
     }
     printf(good ? "all variants agree with the host\n" : "WRONG RESULTS\n");
 
-    printf("\n%-26s %6s |%22s |%39s | %s\n", "one layer", "no PDL", "1 column",
-           "us at 2, 4, 8, 16 columns, 16/1", "TB/s of qkv, out, gate+up, down");
+    printf("\n%-72s %6s |%22s |%39s | %s\n", "one layer", "no PDL", "1 column",
+           "us at 2, 4, 8, 16 columns, 16/1", "TB/s of qkv, out, gate+up, down | at 16");
     for (const Variant& v : variants) {
         size_t bytes = 0;
         for (const Matrix& m : LAYER) bytes += matrix_bytes(v, m);
@@ -202,20 +210,22 @@ int main(int argc, char** argv) {
             });
         };
         const float late = layer(1, false), one = layer(1, true);
-        printf("%-26s %6.1f | %6.1f us  %5.2f TB/s |", v.name.c_str(), late, one, bytes / one / 1e6);
+        printf("%-72s %6.1f | %6.1f us  %5.2f TB/s |", v.name.c_str(), late, one, bytes / one / 1e6);
         float time = 0;
         for (int columns : {2, 4, 8, 16}) printf(" %6.1f", time = layer(columns, true));
         printf("  x%5.3f |", time / one);
-        for (const Matrix& m : LAYER) {
-            const int times = std::max(LAYERS, static_cast<int>(4e9 / matrix_bytes(v, m)) / 4);
-            const size_t room = layer_most * LAYERS / matrix_bytes(v, m);
-            const float each = measure([&] {
-                for (int i = 0; i < times; i++)
-                    launch(v, weights_ + i % room * matrix_bytes(v, m), m, 1, true);
-            });
-            printf(" %5.2f", matrix_bytes(v, m) * times / each / 1e9);
+        for (int columns : {1, 16}) {
+            for (const Matrix& m : LAYER) {
+                const int times = std::max(LAYERS, static_cast<int>(4e9 / matrix_bytes(v, m)) / 4);
+                const size_t room = layer_most * LAYERS / matrix_bytes(v, m);
+                const float each = measure([&] {
+                    for (int i = 0; i < times; i++)
+                        launch(v, weights_ + i % room * matrix_bytes(v, m), m, columns, true);
+                });
+                printf(" %5.2f", matrix_bytes(v, m) * times / each / 1e9);
+            }
+            printf(columns == 1 ? " |" : "\n");
         }
-        printf("\n");
     }
     return good ? 0 : 1;
 }

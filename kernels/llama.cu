@@ -2,23 +2,19 @@
 //
 // A layer of a pass over 1 to 16 new tokens is six launches: queries, keys and values
 // with rotation and cache write (a cache in q8_0 is quantized into by one more);
-// attention in pieces; the pieces joined; output with residual; gate and up with SiLU; down with residual. A norm costs no launch: what
-// writes the residual stream also writes it times the next norm's weights, with the
-// sum of squares of its 32 rows, and what reads that divides by the root of their
-// mean at its end, which is the same because a product is linear. More tokens take
-// the same steps in kernels named wide.
+// attention in pieces; the pieces joined; output with residual; gate and up with SiLU; down
+// with residual. A norm costs no launch: what writes the residual stream also writes it
+// times the next norm's weights, with the sum of squares of its 32 rows, and what reads
+// that divides by the root of their mean at its end, which is the same because a product
+// is linear. More tokens take the same steps in kernels named wide.
+//
+// A kernel lets the next one start at once: that may copy weights and what was in the
+// cache, and waits for this one before it reads anything else.
 #include "choice.cuh"
-#include "outputs.cuh"
-
-struct Product {
-    const uint8_t* weights;
-    const uint4* x;
-    const State* state;
-    int chunks, rows;
-};
+#include "product.cuh"
 
 struct Inner {
-    uint4* x;
+    uint8_t* x;
     int chunks;
 };
 
@@ -27,30 +23,19 @@ struct Logits {
     int vocab;
 };
 
-// Warps and tiles of 16 rows for each block; the host knows them too. The warps of a
-// tile share its columns.
-constexpr int WARPS = 8, TILES = 2;
-static_assert(TILES == 2, "32 rows make a part of the squares, 16 of the gate and 16 of up a block");
-
-template <class F, int NT, class Prepare, class Emit>
-__device__ inline void product(const uint8_t* weights, const uint4* x, int chunks, int columns,
-                               Prepare prepare, Emit emit) {
-    direct<F, NT, 1, TILES, WARPS / TILES>(weights, x, chunks, columns, prepare, emit);
-}
-
 template <class F, int NT>
 __device__ inline void heads(const Product& p, const Norm& norm, const Heads& to) {
-    __shared__ float inverse[16];
+    __shared__ float inverse[NT * 4];
     const State state = *p.state;
-    product<F, NT>(
-        p.weights, p.x, p.chunks, state.columns,
-        [&] { inverse_rms<WARPS>(inverse, norm, 0, state.columns); },
-        [&](int m, int column, int row, float sum, bool valid) {
+    product<F, NT, 16>(
+        p, p.x, state.columns,
+        [&](int) { inverse_rms<Shape<F, NT, 16>::WARPS>(inverse, norm, 0, state.columns); },
+        [&](int column, int row, float sum, bool valid) {
             const float value = sum * inverse[column];
             const float other = __shfl_xor_sync(~0u, value, 1);
-            const int at = (blockIdx.x * TILES + m) * 16 + row;
-            if (valid) write_head(to, state.length, column, at, value, other);
-        });
+            if (valid) write_head(to, state.length, column, to.first + row, value, other);
+        },
+        [](int) {});
 }
 
 template <class F>
@@ -78,17 +63,54 @@ __device__ inline void heads_wide(const Product& p, const Norm& norm, const Head
             });
 }
 
+// Room for the rows of a unit, or of a set, of all columns.
+template <int NT>
+using Unit = float[NT * 4][64 + 1];
+
 template <class F, int NT>
 __device__ inline void residual(const Product& p, const Residual& to) {
-    __shared__ float rows[16][TILES * 16 + 1];
-    const int columns = p.state->columns;
-    product<F, NT>(p.weights, p.x, p.chunks, columns, [] {},
-                                [&](int m, int column, int row, float sum, bool valid) {
-                                    if (valid) rows[column][m * 16 + row] = sum;
-                                });
-    __syncthreads();
-    for (int column = threadIdx.x / 32; column < columns; column += WARPS)
-        add_residual(to, blockIdx.x, column, rows[column][threadIdx.x % 32]);
+    __shared__ Unit<NT> rows;
+    const int columns = p.state->columns, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    // A warp's first column of the first rows, read before it is needed.
+    Before early = {0.0f, 0.0f};
+    int early_row = 0;
+    product<F, NT, 32>(
+        p, p.x, columns,
+        [&](int first) {
+            early_row = first;
+            if (warp < columns && first < p.rows) early = before(to, first / 32, warp);
+        },
+        [&](int column, int row, float sum, bool valid) {
+            if (valid) rows[column][row % 64] = sum;
+        },
+        [&](int first) {
+            for (int column = warp; column < columns; column += Shape<F, NT, 32>::WARPS) {
+                const bool is_early = first == early_row && column == warp;
+                add_residual(to, first / 32, column, rows[column][first % 64 + lane],
+                             is_early ? early : before(to, first / 32, column));
+            }
+        });
+}
+
+// The rows 16 tile + g + 8 i of a column, in a lane each, for the product that follows.
+__device__ inline void store_rows(const Residual& to, int column, int columns, int tile,
+                                  const float (&values)[4]) {
+    const int g = threadIdx.x % 32 / 4;
+    float largest = 0.0f;
+    for (float value : values) largest = fmaxf(largest, fabsf(value));
+    for (int i = 4; i < 32; i *= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, i));
+    const float scale = largest / MOST;
+    int q[4], sum = 0;
+    for (int i = 0; i < 4; i++) sum += q[i] = round_to(scale, values[i]);
+    for (int i = 4; i < 32; i *= 2) sum += __shfl_xor_sync(~0u, sum, i);
+    if (column >= columns) return;
+    for (int i = 0; i < 4; i++) {
+        const int row = tile * 16 + g + i * 8;
+        if (to.form == Form::WIDE)
+            store_wide(to.x, to.chunks, column, row, values[i]);
+        else
+            store_narrow(to.x, to.chunks, column, row, q[i], g + i == 0, scale, sum);
+    }
 }
 
 template <class F>
@@ -103,7 +125,7 @@ __device__ inline void residual_wide(const Product& p, const Residual& to) {
 #pragma unroll
                     for (int j = 0; j < 2; j++) {
                         const int column = base + n * 8 + 2 * t + j;
-                        float square = 0.0f;
+                        float square = 0.0f, prepared[4] = {};
 #pragma unroll
                         for (int i = 0; i < 4; i++) {
                             const int row = tile * 16 + g + i * 8;
@@ -112,8 +134,9 @@ __device__ inline void residual_wide(const Product& p, const Residual& to) {
                             const float x = *hidden + acc[i / 2][n][i % 2 * 2 + j];
                             *hidden = x;
                             square += x * x;
-                            store(to.x, to.chunks * 8, column, row, x * to.weight[row]);
+                            prepared[i] = x * to.weight[row];
                         }
+                        store_rows(to, column, columns, tile, prepared);
                         for (int i = 4; i < 32; i *= 2) square += __shfl_xor_sync(~0u, square, i);
                         if (g == 0 && column < columns)
                             to.squares[static_cast<size_t>(column) * (to.dim / 32) + tile / 2] = square;
@@ -121,22 +144,24 @@ __device__ inline void residual_wide(const Product& p, const Residual& to) {
             });
 }
 
-// 16 rows of the gate, then the same of up, make 16 rows of SiLU(gate) * up.
+// 16 rows of the gate, then the same of up, twice, make 32 rows of SiLU(gate) * up.
 template <class F, int NT>
 __device__ inline void inner(const Product& p, const Norm& norm, const Inner& to) {
-    __shared__ float rows[16][TILES * 16 + 1], inverse[16];
+    __shared__ Unit<NT> rows;
+    __shared__ float inverse[NT * 4];
     const int columns = p.state->columns;
-    product<F, NT>(
-        p.weights, p.x, p.chunks, columns, [&] { inverse_rms<WARPS>(inverse, norm, 0, columns); },
-        [&](int m, int column, int row, float sum, bool valid) {
-            if (valid) rows[column][m * 16 + row] = sum * inverse[column];
+    product<F, NT, 64>(
+        p, p.x, columns, [&](int) { inverse_rms<Shape<F, NT, 64>::WARPS>(inverse, norm, 0, columns); },
+        [&](int column, int row, float sum, bool valid) {
+            if (valid) rows[column][row % 64] = sum * inverse[column];
+        },
+        [&](int first) {
+            const int lane = threadIdx.x % 32, gate = lane / 16 * 32 + lane % 16;
+            for (int column = threadIdx.x / 32; column < columns; column += Shape<F, NT, 64>::WARPS) {
+                const float value = silu(rows[column][gate]) * rows[column][gate + 16];
+                store_block(to.x, Form::NARROW, to.chunks, column, first / 64, value);
+            }
         });
-    __syncthreads();
-    for (int i = threadIdx.x; i < columns * 16; i += WARPS * 32) {
-        const int column = i / 16, row = i % 16;
-        const float value = silu(rows[column][row]) * rows[column][16 + row];
-        store(to.x, to.chunks * 8, column, blockIdx.x * 16 + row, value);
-    }
 }
 
 template <class F>
@@ -156,7 +181,7 @@ __device__ inline void inner_wide(const Product& p, const Norm& norm, const Inne
                         if (column >= columns) continue;
                         const float gate = acc[0][n][i] * inverse[column];
                         const float value = silu(gate) * (acc[1][n][i] * inverse[column]);
-                        store(to.x, to.chunks * 8, base + column, tile * 8 + g + i / 2 * 8, value);
+                        store_wide(to.x, to.chunks, base + column, tile * 8 + g + i / 2 * 8, value);
                     }
             });
 }
@@ -164,55 +189,52 @@ __device__ inline void inner_wide(const Product& p, const Norm& norm, const Inne
 // Of up to 16 columns from `first` on.
 template <class F, int NT>
 __device__ inline void logits(const Product& p, const Norm& norm, const Logits& to) {
-    __shared__ float inverse[16];
+    __shared__ float inverse[NT * 4];
     const State state = *p.state;
-    const int columns = min(state.columns - state.first, NT * 8);
-    product<F, NT>(
-        p.weights, p.x + static_cast<size_t>(state.first / 8) * p.chunks * 8 * 32, p.chunks, columns,
-        [&] { inverse_rms<WARPS>(inverse, norm, state.first, columns); },
-        [&](int m, int column, int row, float sum, bool valid) {
-            const int id = (blockIdx.x * TILES + m) * 16 + row;
-            if (valid && id < to.vocab)
-                to.logits[static_cast<size_t>(column) * to.vocab + id] = sum * inverse[column];
-        });
+    const int columns = min(state.columns - state.first, NT * 4);
+    product<F, NT, 16>(
+        p, p.x + static_cast<size_t>(state.first / 4) * p.chunks * 4 * RECORD, columns,
+        [&](int) { inverse_rms<Shape<F, NT, 16>::WARPS>(inverse, norm, state.first, columns); },
+        [&](int column, int row, float sum, bool valid) {
+            if (valid) to.logits[static_cast<size_t>(column) * to.vocab + row] = sum * inverse[column];
+        },
+        [](int) {});
 }
 
-#define SHARED(BLOCKS) extern "C" __global__ __launch_bounds__(WARPS * 32, BLOCKS) void
-#define NARROW SHARED(2)
-// Two of these do not have the registers to share a multiprocessor.
-#define ALONE extern "C" __global__ __launch_bounds__(WARPS * 32) void
-#define KERNELS(F, NC, HEADS)                                                                   \
-    SHARED(HEADS) heads_##F##_##NC(Product p, Norm n, Heads to) { heads<F, NC / 8>(p, n, to); } \
-    NARROW residual_##F##_##NC(Product p, Residual to) { residual<F, NC / 8>(p, to); }          \
-    NARROW inner_##F##_##NC(Product p, Norm n, Inner to) { inner<F, NC / 8>(p, n, to); }        \
-    ALONE logits_##F##_##NC(Product p, Norm n, Logits to) { logits<F, NC / 8>(p, n, to); }
+#define DIRECT(F, NC, UNIT)                                                          \
+    extern "C" __global__ __launch_bounds__(Shape<F, NC / 4, UNIT>::WARPS * 32,      \
+                                            Shape<F, NC / 4, UNIT>::BLOCKS) void
+#define KERNELS(F, NC)                                                                              \
+    DIRECT(F, NC, 16) heads_##F##_##NC(Product p, Norm n, Heads to) { heads<F, NC / 4>(p, n, to); } \
+    DIRECT(F, NC, 32) residual_##F##_##NC(Product p, Residual to) { residual<F, NC / 4>(p, to); }   \
+    DIRECT(F, NC, 64) inner_##F##_##NC(Product p, Norm n, Inner to) { inner<F, NC / 4>(p, n, to); } \
+    DIRECT(F, NC, 16) logits_##F##_##NC(Product p, Norm n, Logits to) { logits<F, NC / 4>(p, n, to); }
 #define WIDELY extern "C" __global__ __launch_bounds__(WIDE_WARPS * 32, 2) void
-#define FORMAT(F, HEADS)                                                              \
-    KERNELS(F, 8, HEADS)                                                              \
-    KERNELS(F, 16, 2)                                                                 \
+#define FORMAT(F)                                                                     \
+    KERNELS(F, 4)                                                                     \
+    KERNELS(F, 8)                                                                     \
+    KERNELS(F, 16)                                                                    \
     WIDELY heads_##F##_wide(Product p, Norm n, Heads to) { heads_wide<F>(p, n, to); } \
     WIDELY residual_##F##_wide(Product p, Residual to) { residual_wide<F>(p, to); }   \
     WIDELY inner_##F##_wide(Product p, Norm n, Inner to) { inner_wide<F>(p, n, to); }
-// Blocks of `heads` that share a multiprocessor for up to 8 columns: the 320 of
-// Llama-2-70B run at once if three do, which is worth more than registers but in Q6_K.
-FORMAT(Q4_0, 3)
-FORMAT(Q4_K, 3)
-FORMAT(Q5_K, 3)
-FORMAT(Q6_K, 2)
-FORMAT(Q8_0, 3)
+FORMAT(Q4_0)
+FORMAT(Q4_K)
+FORMAT(Q5_K)
+FORMAT(Q6_K)
+FORMAT(Q8_0)
 
 #define ATTENTION(NAME, D, CACHE)                                                                  \
     extern "C" __global__ __launch_bounds__(128) void attend_##NAME(Attention p) {                 \
         attend<D, CACHE>(p);                                                                       \
     }                                                                                              \
-    extern "C" __global__ __launch_bounds__(128) void attend_wide_##NAME(Attention p, uint4* x,    \
+    extern "C" __global__ __launch_bounds__(128) void attend_wide_##NAME(Attention p, uint8_t* x,  \
                                                                          int chunks) {             \
         attend_wide<D, CACHE>(p, x, chunks);                                                       \
     }
 #define HEADS(D)                                                                                  \
     ATTENTION(D, D, F16)                                                                          \
     ATTENTION(D##_q8_0, D, Q8)                                                                    \
-    extern "C" __global__ __launch_bounds__(D) void join_##D(Attention p, uint4* x, int chunks) { \
+    extern "C" __global__ __launch_bounds__(D* JOINERS) void join_##D(Attention p, uint8_t* x, int chunks) { \
         join<D>(p, x, chunks);                                                                    \
     }
 HEADS(32)
@@ -223,9 +245,10 @@ extern "C" __global__ __launch_bounds__(256) void quantize_cache(Fresh p) { quan
 // The first norm: embeddings are in `hidden` already. Grid (dim / 256, columns).
 extern "C" __global__ __launch_bounds__(256) void begin(Residual to, const State* state) {
     const int column = blockIdx.y, block = blockIdx.x * 8 + threadIdx.x / 32;
-    wait_for_kernel_before();
     let_kernel_after_start();
-    if (column < state->columns && block < to.dim / 32) add_residual(to, block, column, 0.0f);
+    wait_for_kernel_before();
+    if (column < state->columns && block < to.dim / 32)
+        add_residual(to, block, column, 0.0f, before(to, block, column));
 }
 
 extern "C" __global__ __launch_bounds__(CHOOSERS) void choose(Choosing p) {

@@ -23,9 +23,10 @@ struct Heads {
 struct Residual {
     float* hidden;
     const float* weight;
-    uint4* x;
+    uint8_t* x;
     float* squares;
     int dim, chunks;
+    Form form;
 };
 
 // 1 / root mean square of each column from `first` on, into shared memory.
@@ -67,14 +68,24 @@ __device__ inline void write_head(const Heads& to, int length, int column, int r
 
 __device__ inline float silu(float x) { return x / (1.0f + expf(-x)); }
 
+// The lane's row of the residual stream, and its weight in the next norm.
+struct Before {
+    float hidden, weight;
+};
+
+__device__ inline Before before(const Residual& to, int block, int column) {
+    const int row = block * 32 + static_cast<int>(threadIdx.x) % 32;
+    return {to.hidden[static_cast<size_t>(column) * to.dim + row], to.weight[row]};
+}
+
 // Adds 32 rows to the residual stream, and prepares the next norm's product.
-__device__ inline void add_residual(const Residual& to, int block, int column, float value) {
+__device__ inline void add_residual(const Residual& to, int block, int column, float value,
+                                    const Before& before) {
     const int lane = threadIdx.x % 32, row = block * 32 + lane;
-    float* hidden = to.hidden + static_cast<size_t>(column) * to.dim + row;
-    const float x = *hidden + value;
-    *hidden = x;
+    const float x = before.hidden + value;
+    to.hidden[static_cast<size_t>(column) * to.dim + row] = x;
     float square = x * x;
     for (int i = 16; i > 0; i /= 2) square += __shfl_xor_sync(~0u, square, i);
     if (lane == 0) to.squares[static_cast<size_t>(column) * (to.dim / 32) + block] = square;
-    store(to.x, to.chunks * 8, column, row, x * to.weight[row]);
+    store_block(to.x, to.form, to.chunks, column, block, x * before.weight);
 }

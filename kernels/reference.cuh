@@ -27,22 +27,16 @@ inline double weight(Format format, const uint8_t* chunk, int row, int column) {
     const uint8_t* lane = chunk + pair * 512 + at.lane * 16;
     const double scale = half_at(chunk + (format == F_Q8_0 ? 4096 : 2048) + row % 8 * 32 +
                                  block * 4 + row / 8 * 2);
-    const int word = at.high_row * 8 + at.high_half * 4 + at.byte, odd = at.byte % 2;
+    const int word = at.high_row * 8 + at.high_half * 4 + at.byte;
     const int nibble = e ? lane[word] >> 4 : lane[word] & 15;
-    // The half of two columns that their high bits share.
-    const auto high_bits = [&](int load) {
-        uint16_t bits;
-        memcpy(&bits, chunk + 2048 + load * 512 + at.lane * 16 + word / 2 * 2, 2);
-        return static_cast<int>(bits);
-    };
+    const auto high_bits = [&](int load) { return chunk[2048 + load * 512 + at.lane * 16 + word]; };
     switch (format) {
         case F_Q4_0: return scale * (nibble - 8);
         case F_Q8_0: return scale * (chunk[block * 512 + at.lane * 16 + word] - 128);
         case F_Q4_K:
         case F_Q5_K: {
             int q = nibble;
-            const int bit = 2 * pair + odd + (pair < 2 ? 0 : 4) + 4 * e;
-            if (format == F_Q5_K) q |= (high_bits(0) >> bit & 1) << 4;
+            if (format == F_Q5_K) q |= (high_bits(0) >> block & 1) << 4;
             const uint8_t* s = chunk + (format == F_Q5_K ? 2560 : 2048) + row * 16;
             uint16_t words[3][2];
             memcpy(words, s + 4, 12);
@@ -54,8 +48,7 @@ inline double weight(Format format, const uint8_t* chunk, int row, int column) {
             return half_at(s) * six(0) * q - half_at(s + 2) * six(1);
         }
         default: {
-            const int bit = pair % 2 * 8 + odd * 2 + 4 * e;
-            const int q = nibble | (high_bits(pair / 2) >> bit & 3) << 4;
+            const int q = nibble | (high_bits(pair / 2) >> 2 * (block % 4) & 3) << 4;
             const int sc = chunk[3072 + row * 16 + column / 16] - 128;
             return half_at(chunk + 3328 + row % 8 * 4 + row / 8 * 2) * sc * (q - 32);
         }

@@ -1,7 +1,7 @@
 // Products of a quantized matrix with many columns, 128 for each block.
 //
 // Four warps have 32 rows each and all 128 columns: a warp's weights become operands
-// in its own registers, as in `direct`, and each is used for 128 columns. Chunks of
+// in its own registers, and each is used for 128 columns. Chunks of
 // weights (two for each tile of rows) and blocks of 32 of the activations (three) are
 // copied to shared memory while the ones before are multiplied.
 #pragma once
@@ -15,16 +15,6 @@ template <class F>
 constexpr int wide_bytes() {
     return WIDE_STAGES * STAGE * 16 + 2 * WIDE_WARPS * 2 * F::BYTES;
 }
-
-// A chunk in shared memory.
-template <class F>
-struct Shared {
-    const uint8_t* chunk;
-    __device__ uint4 operator()(int i) const {
-        const int own = F::own(F::array(i), threadIdx.x % 32);
-        return *reinterpret_cast<const uint4*>(chunk + F::offset(i) + own);
-    }
-};
 
 __device__ inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
     uint32_t r;
@@ -44,10 +34,10 @@ __device__ inline uint32_t twice(float value) { return pack(value, value); }
 // bits are added to it; a fused multiplication and addition leaves quant less zero,
 // exactly, and then the scale rounds once.
 template <class F, class A>
-__device__ inline void fragments(Fragments& f, const A& a, int p, int e) {
+__device__ inline void fragments(Halves& f, const A& a, int p, int e) {
     Scales s;
-    F::quants(f, a, p, e);
-    F::scales(s, a, p, e);
+    F::halves(f, a, p, e);
+    F::scales(s, a, p, e, F::unit(e));
     const uint32_t unit = twice(1.0f / F::unit(e)), zero = twice(-1024.0f / F::unit(e) - F::ZERO);
 #pragma unroll
     for (int row = 0; row < 2; row++)
@@ -68,7 +58,7 @@ __device__ inline void fragments(Fragments& f, const A& a, int p, int e) {
 // rows: `acc[m][n][i]` is of row 16 (tile + m) + g + i / 2 * 8 and of the block's
 // column 8 n + 2t + i % 2.
 template <class F, class Prepare, class Finish>
-__device__ inline void wide(const uint8_t* weights, const uint4* x, int chunks, int rows,
+__device__ inline void wide(const uint8_t* weights, const uint8_t* x, int chunks, int rows,
                             Prepare prepare, Finish finish) {
     extern __shared__ __align__(128) uint8_t ring[];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, blocks = chunks * 8;
@@ -76,7 +66,8 @@ __device__ inline void wide(const uint8_t* weights, const uint4* x, int chunks, 
     const bool works = tile * 16 < rows;
     uint4* stages = reinterpret_cast<uint4*>(ring);
     uint8_t* own = ring + WIDE_STAGES * STAGE * 16 + warp * 4 * F::BYTES;
-    const uint4* columns = x + static_cast<size_t>(blockIdx.x) * (WIDE / 8) * blocks * 32;
+    const uint4* columns = reinterpret_cast<const uint4*>(x) +
+                           static_cast<size_t>(blockIdx.x) * (WIDE / 8) * blocks * 32;
     const auto fetch_columns = [&](int block, int stage) {
         for (int i = threadIdx.x; i < STAGE; i += WIDE_WARPS * 32)
             copy_async(stages + stage * STAGE + i,
@@ -113,7 +104,7 @@ __device__ inline void wide(const uint8_t* weights, const uint4* x, int chunks, 
             if (chunk * 8 + b + 2 < blocks) fetch_columns(chunk * 8 + b + 2, next);
             end_of_copies();
             if (works) {
-                Fragments f[2];
+                Halves f[2];
 #pragma unroll
                 for (int m = 0; m < 2; m++) fragments<F>(f[m], a[m], b / 2, b % 2);
 #pragma unroll

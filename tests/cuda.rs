@@ -15,8 +15,8 @@ use support::{Random, Tiny};
 /// Formats that the kernels multiply.
 const KINDS: [GgmlDType; 5] =
     [GgmlDType::Q4_0, GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K, GgmlDType::Q8_0];
-/// ‖ours - reference‖ / ‖reference‖ of any row. Weights and activations are rounded to
-/// 11 bits as they are multiplied, keys and values as they are kept.
+/// ‖ours - reference‖ / ‖reference‖ of any row. Keys and values are rounded to 11 bits as
+/// they are kept, in long passes weights and activations too as they are multiplied.
 const TOLERANCE: f32 = 1e-2;
 /// With both caches in 8 bits: of values that differ in their last bits some become
 /// quants that differ by one, which is as much as they are rounded by.

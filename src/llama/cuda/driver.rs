@@ -31,6 +31,7 @@ pub(super) struct Device {
     functions: HashMap<String, sys::CUfunction>,
     /// Compute capability, major and minor.
     pub(super) capability: (i32, i32),
+    multiprocessors: i32,
     pub(super) name: String,
 }
 
@@ -59,6 +60,7 @@ impl Device {
                 attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
                 attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
             );
+            let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
             if capability < LEAST {
                 bail!(
                     "{name} has compute capability {}.{}, {}.{} or later is needed: use --device cpu",
@@ -74,7 +76,17 @@ impl Device {
             let module = result::module::load_data(FATBIN.as_ptr().cast())
                 .with_context(|| format!("the kernels cannot be loaded on {name}"))?;
             let functions = HashMap::new();
-            Ok(Self { ordinal, device, context, stream, module, functions, capability, name })
+            Ok(Self {
+                ordinal,
+                device,
+                context,
+                stream,
+                module,
+                functions,
+                capability,
+                multiprocessors,
+                name,
+            })
         }
     }
 
@@ -212,15 +224,36 @@ impl Device {
         }
     }
 
+    /// Blocks of a launch that the device runs at the same time.
+    fn at_once(&self, launch: &Launch, function: sys::CUfunction) -> Result<u32> {
+        let mut blocks = 0;
+        // SAFETY: the function is of the loaded module.
+        unsafe {
+            sys::cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                &mut blocks,
+                function,
+                launch.threads as i32,
+                launch.shared as usize,
+            )
+        }
+        .result()?;
+        ensure!(blocks > 0, "the kernel {} does not fit {}", launch.kernel, self.name);
+        Ok((blocks * self.multiprocessors) as u32)
+    }
+
     fn launch(&self, launch: &Launch, function: sys::CUfunction) -> Result<()> {
         use sys::CUlaunchAttributeID_enum as Id;
+        let blocks = match launch.shares {
+            true => launch.grid.0.min(self.at_once(launch, function)?),
+            false => launch.grid.0,
+        };
         let mut early = sys::CUlaunchAttribute {
             id: Id::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],
             value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
         let config = sys::CUlaunchConfig {
-            gridDimX: launch.grid.0,
+            gridDimX: blocks,
             gridDimY: launch.grid.1,
             gridDimZ: 1,
             blockDimX: launch.threads,

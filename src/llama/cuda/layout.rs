@@ -46,6 +46,11 @@ impl Format {
         }
     }
 
+    /// Weights are scaled quants less a minimum.
+    pub(super) const fn minimum(self) -> bool {
+        matches!(self, Self::Q4K | Self::Q5K)
+    }
+
     /// Bytes of a chunk: as many as its blocks have in the file.
     pub const fn chunk_bytes(self) -> usize {
         match self {
@@ -149,22 +154,17 @@ fn nibbles(out: &mut [u8], row: usize, quants: &[u8]) {
     }
 }
 
-/// Ors a number to the 16 bits of two columns' high bits.
+/// Ors a number to 16 bits.
 fn add_bits(out: &mut [u8], at: usize, bits: u16) {
     for (out, byte) in out[at..at + 2].iter_mut().zip(bits.to_le_bytes()) {
         *out |= byte;
     }
 }
 
-/// In the file bit b of a column's byte is block b's.
+/// Here as in the file bit b of a column's byte is block b's.
 fn fifth_bits(out: &mut [u8], row: usize, bytes: &[u8]) {
     for (column, byte) in bytes.iter().enumerate() {
-        let to = 2048 + pair_place(row, column / 4) + column % 4 / 2 * 2;
-        for block in 0..8 {
-            let i = block / 2 * 2 + column % 2;
-            let to_bit = i + if i < 4 { 0 } else { 4 } + block % 2 * 4;
-            add_bits(out, to, u16::from(byte >> block & 1) << to_bit);
-        }
+        out[2048 + pair_place(row, column / 4) + column % 4] = *byte;
     }
 }
 
@@ -206,12 +206,7 @@ fn q6k(out: &mut [u8], row: usize, block: &[u8]) {
             let byte = to + column % 4;
             out[half * 1024 + byte] = a & 0x0f | b << 4;
             out[half * 1024 + 512 + byte] = a >> 4 | b & 0xf0;
-            let high = block[128 + half * 32 + column];
-            for i in 0..4 {
-                let to_bit = i / 2 * 8 + column % 2 * 2 + i % 2 * 4;
-                let to = 2048 + half * 512 + to + column % 4 / 2 * 2;
-                add_bits(out, to, u16::from(high >> (2 * i) & 3) << to_bit);
-            }
+            out[2048 + half * 512 + byte] = block[128 + half * 32 + column];
         }
     }
     for (out, scale) in out[3072 + row * 16..][..16].iter_mut().zip(&block[192..208]) {

@@ -1,7 +1,7 @@
 //! How much device memory a model takes, before any of it is taken.
 
 use super::choose;
-use super::kernels::{MOST_COLUMNS, NARROW, SPLIT};
+use super::kernels::{MOST_COLUMNS, NARROW, RECORD, SPLIT};
 use super::layout::COLUMNS;
 use crate::llama::{CacheType, LlamaConfig};
 
@@ -188,9 +188,10 @@ impl Sizes {
         Self {
             input: STATE + MOST_COLUMNS * config.dim * FLOAT,
             squares: MOST_COLUMNS * config.dim.div_ceil(32) * FLOAT,
-            model: activations(config.dim),
-            mixed: activations(heads),
-            inner: activations(config.ffn),
+            // Logits are of rows that a wide pass leaves in narrow records.
+            model: records(MOST_COLUMNS, config.dim),
+            mixed: halves(heads).max(records(NARROW, heads)),
+            inner: halves(config.ffn).max(records(NARROW, config.ffn)),
             queries: MOST_COLUMNS * heads * HALF,
             fresh,
             sums: rows * config.head_dim * FLOAT,
@@ -214,9 +215,14 @@ impl Sizes {
     }
 }
 
-/// Halves of all columns.
-fn activations(elements: usize) -> usize {
+/// Activations of a wide product.
+fn halves(elements: usize) -> usize {
     MOST_COLUMNS * elements.next_multiple_of(COLUMNS) * HALF
+}
+
+/// Activations of narrow ones: a record for each 4 columns and 64 elements.
+fn records(columns: usize, elements: usize) -> usize {
+    columns / 4 * elements.next_multiple_of(COLUMNS) / 64 * RECORD
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The forward pass on an NVIDIA GPU, at the speed of its memory.
 //!
-//! Weights stay in the bits of the file; activations are f16, the cache f16 or q8_0. Passes
+//! Weights stay in the bits of the file; activations have 16 bits, the cache f16 or q8_0. Passes
 //! are graphs of launches over static buffers: of up to 16 tokens, whose rows do not
 //! depend on the tokens processed with them, bit for bit, and of up to 512 for long
 //! prompts, whose rows do not depend on them either but differ from the others' in
@@ -44,10 +44,10 @@ pub struct Cuda {
     at: Addresses,
     needs: Needs,
     fingerprint: Option<String>,
-    /// From hidden states on, for up to 8 tokens, up to 16, and more.
-    layers: [Graph; 3],
-    /// To logits, of up to 8 tokens and up to 16.
-    logits: [Graph; 2],
+    /// From hidden states on, for up to 4 tokens, 8, 16, and more.
+    layers: [Graph; 4],
+    /// To logits, of up to 4 tokens, 8 and 16.
+    logits: [Graph; 3],
     /// From them to an id.
     choosing: Graph,
     /// Rows of the logits' buffer that ids can be chosen from.
@@ -131,15 +131,23 @@ impl Cuda {
         let (cos, sin) = config.rope.turns(factors.as_deref(), 0, config.context);
         let turns: Vec<[f32; 2]> = cos.into_iter().zip(sin).map(|(c, s)| [c, s]).collect();
         device.write(at.turns, &turns)?;
-        let plan = |width| Plan { config: &config, cache, weights: &weights, at: &at, width };
-        let [eight, sixteen, wide] = [Width::Eight, Width::Sixteen, Width::Wide].map(plan);
+        let hopper = device.hopper();
+        let plan =
+            |width| Plan { config: &config, cache, weights: &weights, at: &at, width, hopper };
+        let widths = [Width::Four, Width::Eight, Width::Sixteen, Width::Wide];
+        let [four, eight, sixteen, wide] = widths.map(plan);
         let layers = [
+            device.record(&four.layers())?,
             device.record(&eight.layers())?,
             device.record(&sixteen.layers())?,
             device.record(&wide.layers())?,
         ];
-        let logits = [device.record(&eight.logits())?, device.record(&sixteen.logits())?];
-        let choosing = device.record(&[eight.choose()])?;
+        let logits = [
+            device.record(&four.logits())?,
+            device.record(&eight.logits())?,
+            device.record(&sixteen.logits())?,
+        ];
+        let choosing = device.record(&[four.choose()])?;
         let input = device.pinned(Sizes::new(&config, cache).input)?;
         let ask = device.pinned(Sizes::new(&config, cache).ask)?;
         Ok(Self {

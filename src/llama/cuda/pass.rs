@@ -79,13 +79,9 @@ impl Cuda {
         }
         let mut first = (n - rows) / TILE * TILE;
         self.state(start, n, first, STATE + hidden.len() * size_of::<f32>())?;
-        self.device.run(match Width::of(n) {
-            Width::Eight => &self.layers[0],
-            Width::Sixteen => &self.layers[1],
-            Width::Wide => &self.layers[2],
-        })?;
+        self.device.run(&self.layers[Width::of(n) as usize])?;
         if !read && rows > 0 {
-            self.device.run(&self.logits[usize::from(n - first > TILE)])?;
+            self.device.run(&self.logits[Width::of(n - first) as usize])?;
             return Ok(Vec::new());
         }
         let vocab = self.config.vocab;
@@ -93,7 +89,7 @@ impl Cuda {
         let mut unread = &mut result[..];
         while !unread.is_empty() {
             let columns = (n - first).min(NARROW);
-            self.device.run(&self.logits[usize::from(columns > TILE)])?;
+            self.device.run(&self.logits[Width::of(columns) as usize])?;
             // Rows before those asked for share a tile with them.
             let skipped = first + columns - (n - unread.len() / vocab);
             let (here, rest) = unread.split_at_mut(skipped * vocab);

@@ -2,7 +2,7 @@
 
 mod attention;
 
-use super::kernels::{MOST_COLUMNS, NARROW, Role, WIDE_COLUMNS, Width};
+use super::kernels::{Block, MOST_COLUMNS, NARROW, Role, WIDE_COLUMNS, Width};
 use super::layout::{COLUMNS, Format, ROWS};
 use crate::llama::{CacheType, LlamaConfig};
 
@@ -11,6 +11,8 @@ use crate::llama::{CacheType, LlamaConfig};
 pub(super) struct Launch {
     pub(super) kernel: String,
     pub(super) grid: (u32, u32),
+    /// Blocks share the work: no more are launched than run at once.
+    pub(super) shares: bool,
     pub(super) threads: u32,
     pub(super) shared: u32,
     pub(super) arguments: Vec<Vec<u64>>,
@@ -55,7 +57,6 @@ impl Structure {
 pub(super) struct Part {
     pub(super) format: Format,
     pub(super) at: u64,
-    /// Padded to whole blocks of the kernel.
     pub(super) rows: usize,
     /// The first row, where several parts make a matrix.
     pub(super) first: usize,
@@ -110,6 +111,8 @@ pub(super) struct Plan<'a> {
     pub(super) weights: &'a Weights,
     pub(super) at: &'a Addresses,
     pub(super) width: Width,
+    /// The kernels are those for Hopper.
+    pub(super) hopper: bool,
 }
 
 impl Plan<'_> {
@@ -118,10 +121,11 @@ impl Plan<'_> {
         let mut all = vec![Launch {
             kernel: "begin".into(),
             grid: (count(self.config.dim.div_ceil(256)), count(self.width.columns())),
+            shares: false,
             threads: 256,
             shared: 0,
             arguments: vec![
-                self.residual(self.weights.layers.first().map_or(0, |l| l.attention_norm)),
+                self.residual(self.weights.layers.first().map(|l| l.attention_norm)),
                 Structure::default().pointer(self.at.state).words(),
             ],
         }];
@@ -139,14 +143,14 @@ impl Plan<'_> {
             all.extend(self.quantize(i));
             all.extend(self.attention(i));
             let width = self.config.heads * self.config.head_dim;
-            let to = vec![self.residual(layer.ffn_norm)];
+            let to = vec![self.residual(Some(layer.ffn_norm))];
             all.push(self.product(Role::Residual, &layer.output, self.at.mixed, width, to));
             let chunks = self.config.ffn.div_ceil(COLUMNS);
             let to = Structure::default().pointer(self.at.inner).int(chunks).words();
             let to = vec![self.norm(), to];
             all.push(self.product(Role::Inner, &layer.inner, self.at.model, self.config.dim, to));
             let next = self.weights.layers.get(i + 1);
-            let to = vec![self.residual(next.map_or(self.weights.norm, |l| l.attention_norm))];
+            let to = vec![self.residual(next.map(|l| l.attention_norm))];
             all.push(self.product(Role::Residual, &layer.down, self.at.inner, self.config.ffn, to));
         }
         all
@@ -173,6 +177,7 @@ impl Plan<'_> {
         Launch {
             kernel: "choose".into(),
             grid: (1, 1),
+            shares: false,
             threads: 1024,
             shared: 0,
             arguments: vec![choosing.words()],
@@ -187,8 +192,8 @@ impl Plan<'_> {
         columns: usize,
         others: Vec<Vec<u64>>,
     ) -> Launch {
-        let (warps, rows) = self.width.block();
-        let blocks = count(part.rows.div_ceil(rows));
+        let Block { threads, rows, shared } = Block::of(role, self.width, part.format, self.hopper);
+        let blocks = count(part.rows.div_ceil(rows.max(role.rows())));
         // Blocks of the same rows beside each other: they read the same weights.
         let grid = match self.width {
             Width::Wide => (count(self.width.columns() / WIDE_COLUMNS.0), blocks),
@@ -203,8 +208,9 @@ impl Plan<'_> {
         Launch {
             kernel: format!("{}_{}_{}", role.name(), part.format.name(), self.width.name()),
             grid,
-            threads: count(warps * 32),
-            shared: count(self.width.shared(part.format)),
+            shares: self.width != Width::Wide,
+            threads: count(threads),
+            shared: count(shared),
             arguments,
         }
     }
@@ -218,12 +224,16 @@ impl Plan<'_> {
             .words()
     }
 
-    fn residual(&self, weight: u64) -> Vec<u64> {
+    /// Before the norm with this weight, or before the last one. That is followed by
+    /// logits, whose product is narrow whatever the pass.
+    fn residual(&self, weight: Option<u64>) -> Vec<u64> {
+        let form = if weight.is_some() && self.width == Width::Wide { 1 } else { 0 };
         Structure::default()
-            .pointers([self.at.hidden, weight, self.at.model])
+            .pointers([self.at.hidden, weight.unwrap_or(self.weights.norm), self.at.model])
             .pointer(self.at.squares)
             .int(self.config.dim)
             .int(self.config.dim.div_ceil(COLUMNS))
+            .int(form)
             .words()
     }
 

@@ -14,9 +14,9 @@ use crate::llama::{Gguf, LlamaConfig, ModelError};
 /// Bytes of one of the two pinned buffers.
 const STAGE: usize = 64 << 20;
 
-/// Rows that a block of a product, or a warp of a wide one, takes: matrices end at
+/// The most rows that a block of a narrow product takes at once: matrices end at
 /// multiples.
-const BLOCK: usize = 32;
+const BLOCK: usize = 64;
 
 /// How the rows of several tensors make one matrix.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl<'a> Loader<'a> {
         let format = sources[0].format;
         let tile = chunks * format.chunk_bytes();
         let buffer = self.device.allocate(padded / ROWS * tile)?;
-        let part = Part { format, at: buffer.at, rows: padded, first };
+        let part = Part { format, at: buffer.at, rows, first };
         self.buffers.push(buffer);
         ensure!(
             sources.iter().all(|source| source.format == format),

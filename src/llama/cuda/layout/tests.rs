@@ -17,10 +17,7 @@ fn weight(format: Format, chunk: &[u8], row: usize, column: usize) -> f32 {
     let scale = |at: usize| half_at(&chunk[at + row % 8 * 32 + block * 4 + high_row * 2..]);
     let byte_of = chunk[pair * 512 + paired];
     let nibble = i32::from(if e == 1 { byte_of >> 4 } else { byte_of & 15 });
-    let high = |load: usize| {
-        let at = 2048 + load * 512 + paired / 2 * 2;
-        i32::from(u16::from_le_bytes([chunk[at], chunk[at + 1]]))
-    };
+    let high = |load: usize| i32::from(chunk[2048 + load * 512 + paired]);
     match format {
         Format::Q4_0 => scale(2048) * (nibble - 8) as f32,
         Format::Q8_0 => scale(4096) * (f32::from(chunk[block * 512 + paired]) - 128.0),
@@ -28,8 +25,7 @@ fn weight(format: Format, chunk: &[u8], row: usize, column: usize) -> f32 {
             let mut value = nibble;
             let mut scales = &chunk[2048 + row * 16..];
             if format == Format::Q5K {
-                let bit = 2 * pair + k % 2 + if pair < 2 { 0 } else { 4 } + 4 * e;
-                value |= (high(0) >> bit & 1) << 4;
+                value |= (high(0) >> block & 1) << 4;
                 scales = &chunk[2560 + row * 16..];
             }
             let six = |of: usize| {
@@ -46,8 +42,7 @@ fn weight(format: Format, chunk: &[u8], row: usize, column: usize) -> f32 {
             half_at(scales) * six(0) * value as f32 - half_at(&scales[2..]) * six(1)
         }
         Format::Q6K => {
-            let bit = pair % 2 * 8 + k % 2 * 2 + 4 * e;
-            let value = nibble | (high(pair / 2) >> bit & 3) << 4;
+            let value = nibble | (high(pair / 2) >> (block % 4 * 2) & 3) << 4;
             let scale = f32::from(chunk[3072 + row * 16 + column / 16]) - 128.0;
             let factor = half_at(&chunk[3328 + row % 8 * 4 + high_row * 2..]);
             factor * scale * (value - 32) as f32

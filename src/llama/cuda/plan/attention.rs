@@ -1,7 +1,7 @@
 //! The launches that write the cache and read it.
 
 use super::{Launch, Plan, Structure, count};
-use crate::llama::cuda::kernels::{MOST_COLUMNS, SPLIT, WIDE_COLUMNS, Width};
+use crate::llama::cuda::kernels::{JOINERS, MOST_COLUMNS, SPLIT, WIDE_COLUMNS, Width};
 use crate::llama::cuda::layout::COLUMNS;
 use crate::llama::cuda::memory::{layer_cache, pieces};
 use crate::llama::{CacheType, LlamaConfig};
@@ -34,6 +34,7 @@ impl Plan<'_> {
         (self.cache == CacheType::Q8_0).then(|| Launch {
             kernel: "quantize_cache".into(),
             grid: (count(kv_heads), count(self.width.columns())),
+            shares: false,
             threads: count(2 * head_dim),
             shared: 0,
             arguments: vec![arguments],
@@ -62,6 +63,7 @@ impl Plan<'_> {
             return vec![Launch {
                 kernel: format!("attend_wide_{head_dim}{kind}"),
                 grid: (count(self.width.columns() / WIDE_COLUMNS.1), count(heads)),
+                shares: false,
                 threads: 128,
                 shared,
                 arguments: vec![attention, x, chunks],
@@ -70,6 +72,7 @@ impl Plan<'_> {
         let attend = Launch {
             kernel: format!("attend_{head_dim}{kind}"),
             grid: (count(pieces), count(kv_heads)),
+            shares: false,
             threads: 128,
             shared,
             arguments: vec![attention.clone()],
@@ -77,7 +80,8 @@ impl Plan<'_> {
         let join = Launch {
             kernel: format!("join_{head_dim}"),
             grid: (count(heads), count(self.width.columns())),
-            threads: count(head_dim),
+            shares: false,
+            threads: count(head_dim * JOINERS),
             shared: 0,
             arguments: vec![attention, x, chunks],
         };

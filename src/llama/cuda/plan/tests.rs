@@ -41,7 +41,7 @@ fn planned<'a>(
     at: &'a Addresses,
     width: Width,
 ) -> Plan<'a> {
-    Plan { config, cache: CacheType::F16, weights, at, width }
+    Plan { config, cache: CacheType::F16, weights, at, width, hopper: true }
 }
 
 #[test]
@@ -50,17 +50,17 @@ fn a_pass_is_six_launches_a_layer_and_one_for_each_other_format() {
     let plan = planned(&config, &weights, &at, Width::of(3));
     let names: Vec<String> = plan.layers().into_iter().map(|launch| launch.kernel).collect();
     let layer = [
-        "heads_Q4_K_8",
-        "heads_Q6_K_8",
+        "heads_Q4_K_4",
+        "heads_Q6_K_4",
         "attend_64",
         "join_64",
-        "residual_Q4_K_8",
-        "inner_Q4_K_8",
-        "residual_Q6_K_8",
+        "residual_Q4_K_4",
+        "inner_Q4_K_4",
+        "residual_Q6_K_4",
     ];
     assert_eq!(names, [&["begin"][..], &layer, &layer].concat());
     let logits = plan.logits();
-    assert_eq!((logits[0].kernel.as_str(), logits[0].grid), ("logits_Q6_K_8", (32, 1)));
+    assert_eq!((logits[0].kernel.as_str(), logits[0].grid), ("logits_Q6_K_4", (32, 1)));
 }
 
 #[test]
@@ -102,8 +102,14 @@ fn a_wide_pass_has_one_launch_for_attention() {
 #[test]
 fn blocks_cover_every_row_once() {
     let (config, weights, at) = (config(), weights(), Addresses::default());
-    for width in [Width::Eight, Width::Sixteen, Width::Wide] {
-        let plan = planned(&config, &weights, &at, width);
+    for (width, hopper) in [
+        (Width::Four, true),
+        (Width::Four, false),
+        (Width::Eight, true),
+        (Width::Sixteen, false),
+        (Width::Wide, true),
+    ] {
+        let plan = Plan { hopper, ..planned(&config, &weights, &at, width) };
         for launch in plan.layers() {
             let rows = match launch.kernel.rsplit_once('_').map_or("", |(name, _)| name) {
                 "inner_Q4_K" => 2752,
@@ -112,11 +118,24 @@ fn blocks_cover_every_row_once() {
                 name if name.starts_with("residual") => 512,
                 _ => continue,
             };
+            // What a narrow block makes something of together, or takes at once.
+            let least = match launch.kernel.split('_').next() {
+                Some("inner") => 64,
+                Some("residual") => 32,
+                _ => 16,
+            };
+            let at_once = match (hopper, width, launch.kernel.contains("Q6_K")) {
+                (false, ..) => 16,
+                (true, Width::Four, _) | (true, _, true) => 32,
+                _ if least == 16 => 32,
+                _ => 64,
+            };
             let expected = match width {
                 Width::Wide => (4, u32::div_ceil(rows, 128)),
-                _ => (rows / 32, 1),
+                _ => (u32::div_ceil(rows, at_once.max(least)), 1),
             };
             assert_eq!(launch.grid, expected, "{}", launch.kernel);
+            assert_eq!(launch.shares, width != Width::Wide);
         }
     }
 }
