@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use cudarc::driver::{result, sys};
 
 pub use self::found::{Gpu, devices, gpus};
-use self::found::{LEAST, start};
+use self::found::{LEAST, capability, start};
 pub(super) use self::owned::{Buffer, Graph, Pinned, Stream};
 
 use super::kernels::FATBIN;
@@ -53,23 +53,20 @@ impl Device {
         let device = result::device::get(ordinal)?;
         let name = result::device::get_name(device)?;
         use sys::CUdevice_attribute_enum as Attribute;
+        let capability = capability(device)?;
+        if capability < LEAST {
+            bail!(
+                "{name} has compute capability {}.{}, {}.{} or later is needed: use --device cpu",
+                capability.0,
+                capability.1,
+                LEAST.0,
+                LEAST.1
+            );
+        }
         // SAFETY: the device is valid; handles are made from valid handles.
         unsafe {
-            let attribute = |what| result::device::get_attribute(device, what);
-            let capability = (
-                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-                attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-            );
-            let multiprocessors = attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
-            if capability < LEAST {
-                bail!(
-                    "{name} has compute capability {}.{}, {}.{} or later is needed: use --device cpu",
-                    capability.0,
-                    capability.1,
-                    LEAST.0,
-                    LEAST.1
-                );
-            }
+            let count = Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+            let multiprocessors = result::device::get_attribute(device, count)?;
             let context = result::primary_ctx::retain(device)?;
             result::ctx::set_current(context)?;
             let stream = Stream(result::stream::create(result::stream::StreamKind::NonBlocking)?);
@@ -119,7 +116,7 @@ impl Device {
         Ok((2 * bytes * times) as f64 / begun.elapsed().as_secs_f64())
     }
 
-    /// The bulk copy engine and dependent launches of Hopper's own code.
+    /// Hopper's own code runs: blocks with all of its shared memory, dependent launches.
     pub(super) fn hopper(&self) -> bool {
         self.capability == (9, 0)
     }

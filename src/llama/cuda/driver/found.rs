@@ -74,17 +74,23 @@ pub fn gpus() -> Result<Vec<Gpu>> {
     (0..result::device::get_count()?).map(|ordinal| gpu(ordinal, version)).collect()
 }
 
+/// A device's compute capability, major and minor.
+pub(super) fn capability(device: sys::CUdevice) -> Result<(i32, i32)> {
+    // SAFETY: attributes of a device that the driver named.
+    let attribute = |what| unsafe { result::device::get_attribute(device, what) };
+    Ok((
+        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    ))
+}
+
 fn gpu(ordinal: i32, version: i32) -> Result<Gpu> {
     let device = result::device::get(ordinal)?;
     let name = result::device::get_name(device)?;
+    let capability = capability(device)?;
     // SAFETY: the device is valid; its context is let go of once, after it has
     // stopped being this thread's.
     unsafe {
-        let attribute = |what| result::device::get_attribute(device, what);
-        let capability = (
-            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-        );
         let context = result::primary_ctx::retain(device)?;
         let memory = result::ctx::set_current(context).and_then(|()| result::mem_get_info());
         let _ = result::ctx::set_current(std::ptr::null_mut());
