@@ -73,9 +73,6 @@ impl Blocks {
         let (values, block) = format.block();
         let row = format.row(self.columns);
         let rows = &bytes[group.row * row..][..group.rows * row];
-        if let [sums] = sums {
-            return self.level.products(*format, rows, x, sums);
-        }
         for start in (0..self.columns).step_by(PIECE) {
             let width = PIECE.min(self.columns - start);
             let weights = &mut weights[..ROWS * width];

@@ -118,19 +118,6 @@ impl Level {
         }
     }
 
-    /// The products of up to `ROWS` rows of blocks with one row of values.
-    pub(super) fn products(self, format: Format, rows: &[u8], x: &[f32], sums: &mut Sums) {
-        match self {
-            // SAFETY: the portable vector needs nothing.
-            Self::Base => unsafe { unpack::products::<Portable>(format, rows, x, sums) },
-            // SAFETY: a level is only made where its instructions are there.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { products_avx2(format, rows, x, sums) },
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { products_avx512(format, rows, x, sums) },
-        }
-    }
-
     /// Adds the products of `ROWS` rows of weights with each row of `x`: see
     /// `dots`.
     pub(super) fn dots(self, w: &[f32], x: &[f32], sums: &mut [Sums]) {
@@ -202,20 +189,6 @@ fn unpack_avx2(format: Format, bytes: &[u8], to: &mut [f32]) {
 fn unpack_avx512(format: Format, bytes: &[u8], to: &mut [f32]) {
     // SAFETY: these are the instructions that the vector needs.
     unsafe { unpack::unpack::<Wide>(format, bytes, to) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn products_avx2(format: Format, rows: &[u8], x: &[f32], sums: &mut Sums) {
-    // SAFETY: these are the instructions that the vector needs.
-    unsafe { unpack::products::<Double>(format, rows, x, sums) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,f16c")]
-fn products_avx512(format: Format, rows: &[u8], x: &[f32], sums: &mut Sums) {
-    // SAFETY: these are the instructions that the vector needs.
-    unsafe { unpack::products::<Wide>(format, rows, x, sums) }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -6,7 +6,6 @@ mod plain;
 
 use candle_core::quantized::GgmlDType;
 
-use super::dots::{ROWS, Sums};
 use super::vector::{LANES, Vector};
 
 /// How weights are written down.
@@ -99,51 +98,6 @@ unsafe fn unpack_blocks<B: Block, V: Vector>(bytes: &[u8], to: &mut [f32]) {
     }
 }
 
-/// The products of up to `ROWS` rows of blocks with one row of values: what
-/// `unpack` and `dots` come to, without the values in between.
-#[inline(always)]
-pub(super) unsafe fn products<V: Vector>(format: Format, rows: &[u8], x: &[f32], sums: &mut Sums) {
-    // SAFETY: the caller's promise.
-    of_block!(format, B => unsafe { products_of_blocks::<B, V>(rows, x, sums) });
-}
-
-#[inline(always)]
-unsafe fn products_of_blocks<B: Block, V: Vector>(rows: &[u8], x: &[f32], sums: &mut Sums) {
-    let row = x.len() / (B::RUNS * LANES) * B::BYTES;
-    // Two rows at a time: additions to one are under way while the other's begin.
-    let (pairs, last) = sums[..ROWS.min(rows.len() / row)].as_chunks_mut::<2>();
-    let (paired, left) = rows.split_at(pairs.len() * 2 * row);
-    for (rows, sums) in paired.chunks_exact(2 * row).zip(pairs) {
-        let (first, second) = rows.split_at(row);
-        // SAFETY: the caller's promise.
-        unsafe { products_of_rows::<B, V, 2>([first, second], x, sums) }
-    }
-    for (row, sums) in left.chunks_exact(row).zip(last) {
-        // SAFETY: the caller's promise.
-        unsafe { products_of_rows::<B, V, 1>([row], x, std::array::from_mut(sums)) }
-    }
-}
-
-#[inline(always)]
-unsafe fn products_of_rows<B: Block, V: Vector, const R: usize>(
-    rows: [&[u8]; R],
-    x: &[f32],
-    sums: &mut [[f32; LANES]; R],
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut held = [V::splat(0.0); R];
-        for (i, x) in x.chunks_exact(B::RUNS * LANES).enumerate() {
-            let x = x.as_chunks().0;
-            for (held, row) in held.iter_mut().zip(rows) {
-                let block = &row[i * B::BYTES..][..B::BYTES];
-                B::runs(block, |i, values: V| *held = held.plus(values, V::load(&x[i])));
-            }
-        }
-        held.iter().zip(sums).for_each(|(held, sums)| held.store(sums));
-    }
-}
-
 /// `LANES` bytes from `at` on.
 #[inline(always)]
 fn run(block: &[u8], at: usize) -> &[u8; LANES] {
@@ -208,16 +162,6 @@ mod tests {
                 let format = Format::of(kind).expect("a format");
                 level.unpack(format, &tensor.data().expect("bytes"), &mut ours);
                 assert_eq!(ours, wanted, "{kind:?} {level:?}");
-                // Two rows, and one alone, times a row of values, in one go and by way of these.
-                let (x, mut sums) = (&wanted[..1024], [Sums::default(); 2]);
-                ours.resize(ROWS * 1024, 0.0);
-                level.dots(&ours, x, &mut sums[..1]);
-                let bytes = tensor.data().expect("bytes");
-                level.products(format, &bytes, x, &mut sums[1]);
-                assert_eq!(sums[0], sums[1], "{kind:?} {level:?}");
-                sums[1] = Sums::default();
-                level.products(format, &bytes[..bytes.len() / 2], x, &mut sums[1]);
-                assert_eq!(sums[0][0], sums[1][0], "{kind:?} {level:?}");
             }
         }
     }
