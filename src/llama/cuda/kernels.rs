@@ -118,7 +118,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// As in `wide.cuh`, and in `Shape` in `llama.cu`.
+    /// As in `wide.cuh`, and in `Shape` in `product.cuh`.
     pub(super) fn of(role: Role, width: Width, format: Format, hopper: bool) -> Self {
         let chunk = format.chunk_bytes();
         if width == Width::Wide {
